@@ -1,0 +1,1 @@
+"""What two processes must agree on. Standard library, numpy and Pillow only."""

@@ -1,0 +1,302 @@
+"""From an image's bytes to the uint8 pixels a network sees: one way for the server, the batch job and the camera.
+
+    bytes --open_image--> header --decode--> pixels of the file --crop and resample--> uint8[H,W,3]
+            BadImage: empty, too_many_bytes, unsupported_format, too_many_pixels
+                               BadImage: truncated, corrupt, unsupported_mode
+
+The reference is torchvision's `Resize(shorter side, bilinear, antialias)` + `CenterCrop` on a Pillow image.
+Only the pixels that survive the crop are resampled: `Image.resize(box=…)` takes the same sampling grid as
+resizing the whole picture and cropping afterwards. Normalisation is not done here: it is layer 0 of the artefact.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+__all__ = ["BadImage", "Header", "ImageLimits", "TransformSpec", "read_header", "to_pixels"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""What is accepted. An allow-list: every decoder that is not needed is a risk that is not taken."""
+
+Image.init()  # Pillow loads its plug-ins on demand; an allow-list needs them there from the start.
+
+# Pillow warns of large pictures and of damaged metadata. Our own limit is stricter, and what counts is an exception.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# Resampling may start from a JPEG decoded at 1/2, 1/4 or 1/8 only while its shorter side stays at least this many
+# times the target's. Measured by `python -m bench.pixels`; the decision is in docs/adr/0003-reduced-decoding.md.
+_DRAFT_GAP = 2.0
+
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# In terms of the upright picture: which turns exchange its axes, and which run against its x or its y axis.
+_SWAPPING = frozenset(_TURNS[tag] for tag in (5, 6, 7, 8))
+_FLIPS_X = frozenset(_TURNS[tag] for tag in (2, 3, 6, 7))
+_FLIPS_Y = frozenset(_TURNS[tag] for tag in (3, 4, 7, 8))
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+
+Box = tuple[float, float, float, float]
+Pixels = npt.NDArray[np.uint8]
+
+
+class BadImage(Exception):
+    """An image that cannot be classified, with a stable `code` and a `message` for the person who sent it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What is refused before any decoding: file size in bytes, and width × height in pixels."""
+
+    max_bytes: int = 25_000_000
+    max_pixels: int = 50_000_000
+
+
+@dataclass(frozen=True)
+class TransformSpec:
+    """The geometry and the normalisation that a model's weights were trained with.
+
+    `resize` is the length of the shorter side after resizing, `crop` the side of the centre crop (both in pixels);
+    `mean` and `std` are per channel (RGB) on the scale 0..1 and are applied by the artefact, not by `to_pixels`.
+    """
+
+    resize: int = 256
+    crop: int = 224
+    interpolation: str = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= self.resize:
+            raise ValueError(f"crop must be between 1 and resize ({self.resize}), not {self.crop}")
+        if self.interpolation not in _FILTERS:
+            raise ValueError(f"interpolation must be one of {', '.join(_FILTERS)}, not {self.interpolation!r}")
+
+    @property
+    def pixels_id(self) -> str:
+        """Names the pixels this spec yields; specs that differ only in normalisation share them."""
+        return f"{self.interpolation}-{self.resize}-{self.crop}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON values; `from_dict` reads it back."""
+        return {
+            "resize": self.resize,
+            "crop": self.crop,
+            "interpolation": self.interpolation,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TransformSpec:
+        """Reads what `to_dict` wrote. Raises KeyError, TypeError or ValueError on anything else."""
+        mean, std = (tuple(float(value) for value in data[key]) for key in ("mean", "std"))
+        if len(mean) != 3 or len(std) != 3:
+            raise ValueError("mean and std must have three values, one per channel")
+        return cls(int(data["resize"]), int(data["crop"]), str(data["interpolation"]), mean, std)
+
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first bytes of an image tell: its format, its size in pixels, and the pixels decoding will hold."""
+
+    format: str
+    width: int
+    height: int
+    decoded_pixels: int
+
+    @property
+    def pixels(self) -> int:
+        """Width × height of the whole picture."""
+        return self.width * self.height
+
+
+def read_header(data: bytes, spec: TransformSpec, limits: ImageLimits = ImageLimits()) -> Header:
+    """Reads the header only: what to admit an image by, before any memory is spent on it.
+
+    Raises BadImage for what `limits` refuse and for bytes that are no image of an accepted format.
+    """
+    with _open(data, limits) as image:
+        width, height = image.size
+        # A progressive JPEG keeps all coefficients of the full picture, whatever scale it is decoded at.
+        if not image.info.get("progressive"):
+            _draft(image, spec)
+        return Header(image.format or "", width, height, image.size[0] * image.size[1])
+
+
+def to_pixels(data: bytes, spec: TransformSpec, limits: ImageLimits = ImageLimits()) -> Pixels:
+    """Decodes, turns upright, resizes, crops: uint8[crop, crop, 3], RGB, in a buffer of its own.
+
+    Given only the bytes: a name or a content type has no say. Animations and multi-page files give their first frame.
+    Raises BadImage, and nothing else, whatever the bytes are.
+    """
+    with _open(data, limits) as image:
+        try:
+            return _transform(image, spec)
+        except BadImage:
+            raise
+        except Exception as error:
+            # Pillow's plug-ins raise SyntaxError, struct.error, KeyError … on hostile bytes: all mean the same.
+            raise _undecodable(error) from error
+
+
+def _open(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
+    if not data:
+        raise BadImage("empty", "The file is empty. Send it again; it may not have been saved or uploaded completely.")
+    if len(data) > limits.max_bytes:
+        raise BadImage("too_many_bytes", f"The file has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.0f} MB is the most. Send a smaller copy.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise BadImage("unsupported_format", _what_is_it(data)) from error
+    except Image.DecompressionBombError as error:
+        raise BadImage("too_many_pixels", f"The picture has more than {limits.max_pixels / 1e6:.0f} megapixels, the most accepted. Send a smaller copy.") from error
+    except Exception as error:
+        raise _undecodable(error) from error
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        image.close()
+        raise BadImage(
+            "too_many_pixels",
+            f"The picture is {width}×{height} ({width * height / 1e6:.0f} megapixels); "
+            f"{limits.max_pixels / 1e6:.0f} megapixels is the most. Send a smaller copy.",
+        )
+    return image
+
+
+def _what_is_it(data: bytes) -> str:
+    advice = "Send a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
+    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"):
+        return f"This is a HEIC picture, which is not supported. Export it as a JPEG. {advice}"
+    if data[:4] == b"%PDF":
+        return f"This is a PDF document, not a picture. {advice}"
+    if data[:4] == b"PK\x03\x04":
+        return f"This is a zip archive, not a picture. {advice}"
+    if data[:3] == b"\xff\xd8\xff":
+        return "This JPEG breaks off before its picture begins. Send it again from the original."
+    return f"The content is no picture in a format that is understood, whatever the file's name says. {advice}"
+
+
+def _undecodable(error: Exception) -> BadImage:
+    if "truncated" in str(error).lower():
+        return BadImage("truncated", "The picture breaks off before its end: the file was cut short. Send it again from the original.")
+    if isinstance(error, MemoryError):
+        return BadImage("too_many_pixels", "The picture needs more memory to decode than there is. Send a smaller copy.")
+    return BadImage("corrupt", "The picture is damaged and cannot be decoded. Open it in an image program and save it anew.")
+
+
+def _transform(image: ImageFile.ImageFile, spec: TransformSpec) -> Pixels:
+    full = image.size
+    scale = _draft(image, spec)
+    image.load()
+    if image.format == "TIFF":  # Pillow turns a TIFF upright while loading it.
+        full = image.size
+    turn = _TURNS.get(_orientation(image))
+    box = _source_box(full, turn, spec)
+    grid = _on_decoded_grid(box, scale, image.size)
+    small = _resample(image, grid, spec)
+    if turn is not None:
+        small = small.transpose(turn)
+    return np.array(small, dtype=np.uint8)
+
+
+def _draft(image: ImageFile.ImageFile, spec: TransformSpec) -> int:
+    """Asks the JPEG decoder for the smallest picture that is still large enough; returns 1, 2, 4 or 8."""
+    if image.format not in ("JPEG", "MPO"):
+        return 1
+    wanted = round(_DRAFT_GAP * spec.resize)
+    full_width = image.size[0]
+    drafted = image.draft(None, (wanted, wanted))  # type: ignore[arg-type]  # None keeps the mode
+    return 1 if drafted is None else round(full_width / drafted[1][2])
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # Damaged EXIF data is no reason to refuse a picture that decodes.
+        return 1
+
+
+def _source_box(size: tuple[int, int], turn: Image.Transpose | None, spec: TransformSpec) -> Box:
+    """The part of the picture as stored that survives resize and crop of the upright picture, in its pixels."""
+    swapped = turn in _SWAPPING
+    width, height = (size[1], size[0]) if swapped else size
+    left, right = _span(width, min(width, height), spec)
+    top, bottom = _span(height, min(width, height), spec)
+    flip_x, flip_y = (width - right, width - left), (height - bottom, height - top)
+    across = flip_x if turn in _FLIPS_X else (left, right)
+    down = flip_y if turn in _FLIPS_Y else (top, bottom)
+    if swapped:
+        across, down = down, across
+    return across[0], down[0], across[1], down[1]
+
+
+def _span(length: int, shorter: int, spec: TransformSpec) -> tuple[float, float]:
+    resized = int(spec.resize * length / shorter)
+    start = round((resized - spec.crop) / 2.0)
+    return start * length / resized, (start + spec.crop) * length / resized
+
+
+def _on_decoded_grid(box: Box, scale: int, size: tuple[int, int]) -> Box:
+    limits = (*size, *size)
+    left, top, right, bottom = (min(max(edge / scale, 0.0), float(most)) for edge, most in zip(box, limits, strict=True))
+    return left, top, right, bottom
+
+
+def _resample(image: Image.Image, box: Box, spec: TransformSpec) -> Image.Image:
+    size, resampling = (spec.crop, spec.crop), _FILTERS[spec.interpolation]
+    if image.mode not in ("RGB", "L") or "transparency" in image.info:
+        image, box = _cut(image, box, spec)
+        image = _flatten(image)
+    return image.resize(size, resampling, box=box).convert("RGB")
+
+
+def _cut(image: Image.Image, box: Box, spec: TransformSpec) -> tuple[Image.Image, Box]:
+    """Only what the filter will read, so that a change of mode costs no memory for the rest."""
+    reach = 2 if spec.interpolation == "bicubic" else 1
+    margin_x, margin_y = ((box[i + 2] - box[i]) / spec.crop for i in (0, 1))
+    left = max(int(box[0] - reach * max(margin_x, 1)) - 1, 0)
+    top = max(int(box[1] - reach * max(margin_y, 1)) - 1, 0)
+    right = min(int(box[2] + reach * max(margin_x, 1)) + 2, image.size[0])
+    bottom = min(int(box[3] + reach * max(margin_y, 1)) + 2, image.size[1])
+    part = image.crop((left, top, right, bottom))
+    return part, (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Any mode as RGB or L: transparent parts over white, 16-bit grey by its high byte."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise BadImage("unsupported_mode", "The picture has 32 bits a channel. Save it with 8 or 16 bits a channel.")
+    try:
+        if image.mode not in _WITH_ALPHA and "transparency" not in image.info:
+            return image.convert("RGB")
+        layer = image.convert("RGBA")
+    except ValueError as error:
+        raise BadImage("unsupported_mode", f"The colour mode {image.mode} is not supported. Save the picture as RGB.") from error
+    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, layer).convert("RGB")

@@ -1,0 +1,234 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from torchvision.transforms import CenterCrop, Compose, Resize
+
+from contract.transform import BadImage, ImageLimits, Pixels, TransformSpec, read_header, to_pixels
+from tests import pictures
+
+SPEC = TransformSpec()
+REFERENCE = Compose([Resize(256, antialias=True), CenterCrop(224)])
+
+
+def reference(data: bytes) -> Pixels:
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    return np.asarray(REFERENCE(image.convert("RGB")))
+
+
+def difference(ours: Pixels, theirs: Pixels) -> np.ndarray:
+    return np.abs(ours.astype(int) - theirs.astype(int))
+
+
+def refusal(data: bytes, **limits: int) -> BadImage:
+    with pytest.raises(BadImage) as caught:
+        to_pixels(data, SPEC, ImageLimits(**limits))
+    return caught.value
+
+
+@pytest.mark.parametrize("size", [(400, 300), (300, 400), (256, 256), (257, 999), (640, 427), (225, 226), (90, 60)])
+def test_pixels_are_torchvisions(size: tuple[int, int]) -> None:
+    data = pictures.encode(pictures.photo(size), "PNG")
+    off = difference(to_pixels(data, SPEC), reference(data))
+    assert off.max() <= 1 and off.mean() < 0.5  # Pillow may take the two passes in the other order, and each rounds
+
+
+def test_pixels_are_contiguous_writable_and_of_the_specs_size() -> None:
+    pixels = to_pixels(pictures.jpeg(), TransformSpec(resize=320, crop=299))
+    assert pixels.shape == (299, 299, 3) and pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous and pixels.flags.writeable
+
+
+def test_bicubic_is_torchvisions_bicubic() -> None:
+    data = pictures.encode(pictures.photo((500, 333)), "PNG")
+    theirs = Compose([Resize(256, interpolation=Image.Resampling.BICUBIC), CenterCrop(224)])
+    expected = np.asarray(theirs(Image.open(io.BytesIO(data))))
+    assert difference(to_pixels(data, TransformSpec(interpolation="bicubic")), expected).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(401, 307), (300, 423)])
+def test_exif_orientation_is_honoured(orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = pictures.encode(pictures.photo(size), "PNG", exif=exif)
+    off = difference(to_pixels(data, SPEC), reference(data))
+    assert off.max() <= 1  # the passes run in the other order, and each rounds
+
+
+@pytest.mark.parametrize("format", ["TIFF", "WEBP", "JPEG"])
+def test_exif_orientation_is_honoured_once_in_every_format(format: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = pictures.encode(pictures.photo((401, 307)), format, exif=exif)
+    assert difference(to_pixels(data, SPEC), reference(data)).max() <= 2
+
+
+def test_damaged_exif_does_no_harm() -> None:
+    good = pictures.jpeg()
+    exif = b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xff" * 40
+    data = good[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + good[2:]
+    assert np.array_equal(to_pixels(data, SPEC), to_pixels(good, SPEC))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "YCbCr"])
+def test_colour_modes_are_those_of_pillows_rgb(mode: str) -> None:
+    format = "TIFF" if mode in ("CMYK", "YCbCr") else "PNG"
+    data = pictures.encode(pictures.photo().convert(mode), format)
+    assert difference(to_pixels(data, SPEC), reference(data)).max() <= 1
+
+
+def test_cmyk_jpeg() -> None:
+    data = pictures.encode(pictures.photo().convert("CMYK"), "JPEG", quality=95)
+    assert difference(to_pixels(data, SPEC), reference(data)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_parts_are_white(mode: str) -> None:
+    image = pictures.photo().convert(mode)
+    image.putalpha(0)
+    assert (to_pixels(pictures.encode(image, "PNG"), SPEC) == 255).all()
+    image.putalpha(255)
+    opaque = to_pixels(pictures.encode(image, "PNG"), SPEC)
+    assert difference(opaque, reference(pictures.encode(image.convert("RGB"), "PNG"))).max() <= 1
+
+
+def test_half_transparent_black_is_grey() -> None:
+    data = pictures.encode(Image.new("RGBA", (300, 300), (0, 0, 0, 128)), "PNG")
+    assert difference(to_pixels(data, SPEC), np.full((224, 224, 3), 127)).max() <= 1
+
+
+def test_transparent_palette_colour_is_white() -> None:
+    image = Image.new("P", (300, 300), 1)
+    image.putpalette([0, 0, 0, 90, 90, 90])
+    data = pictures.encode(image, "PNG", transparency=1)
+    assert (to_pixels(data, SPEC) == 255).all()
+
+
+def test_transparent_rgb_colour_is_white() -> None:
+    data = pictures.encode(Image.new("RGB", (300, 300), (9, 9, 9)), "PNG", transparency=(9, 9, 9))
+    assert (to_pixels(data, SPEC) == 255).all()
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_keeps_its_high_byte(format: str) -> None:
+    ramp = np.tile(np.linspace(0, 65535, 256).astype(np.uint16), (256, 1))
+    pixels = to_pixels(pictures.encode(Image.fromarray(ramp), format), SPEC)
+    assert difference(pixels[0, :, 0], np.arange(16, 240)).max() <= 1
+    assert (pixels[..., 0] == pixels[..., 2]).all()
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    assert (to_pixels(pictures.animated_gif(), SPEC)[100, 100] == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 20_000), (2, 3)])
+def test_extreme_shapes_have_an_answer(size: tuple[int, int]) -> None:
+    data = pictures.encode(Image.new("RGB", size, (10, 200, 30)), "PNG")
+    assert (to_pixels(data, SPEC) == (10, 200, 30)).all()
+
+
+def test_a_reduced_jpeg_is_close_to_the_full_one() -> None:
+    data = pictures.jpeg((2600, 2100))
+    assert read_header(data, SPEC).decoded_pixels < 2600 * 2100
+    off = difference(to_pixels(data, SPEC), reference(data))
+    assert off.mean() < 0.5 and off.max() <= 8
+
+
+def test_a_small_jpeg_is_not_reduced() -> None:
+    assert read_header(pictures.jpeg((1023, 1023)), SPEC).decoded_pixels == 1023 * 1023
+
+
+def test_a_progressive_jpeg_counts_in_full() -> None:
+    header = read_header(pictures.jpeg((2600, 2100), progressive=True), SPEC)
+    assert (header.format, header.decoded_pixels) == ("JPEG", 2600 * 2100)
+
+
+# -- bad images -----------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_file() -> None:
+    assert refusal(b"").code == "empty"
+
+
+def test_too_many_bytes() -> None:
+    bad = refusal(pictures.jpeg(), max_bytes=1000)
+    assert bad.code == "too_many_bytes" and "MB" in bad.message
+
+
+def test_too_many_pixels_is_known_from_the_header() -> None:
+    bad = refusal(pictures.png_of_size(8000, 8000))  # its pixels are not there: decoding would say "truncated"
+    assert bad.code == "too_many_pixels" and "8000×8000" in bad.message
+
+
+def test_pillows_own_bomb_error_is_ours_too() -> None:
+    assert refusal(pictures.png_of_size(60_000, 60_000)).code == "too_many_pixels"
+
+
+@pytest.mark.parametrize("part", [0.2, 0.6, 0.98])
+def test_a_truncated_jpeg(part: float) -> None:
+    data = pictures.jpeg()
+    assert refusal(data[: int(len(data) * part)]).code == "truncated"
+
+
+def test_text_under_the_name_of_a_picture() -> None:
+    assert refusal(b"I am not a picture.\n" * 10).code == "unsupported_format"
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [(b"\0\0\0\x18ftypheic", "HEIC"), (b"%PDF-1.7", "PDF"), (b"PK\x03\x04", "zip"), (b"\xff\xd8\xff\xe0", "breaks off")],
+)
+def test_the_message_says_what_it_is_instead(data: bytes, word: str) -> None:
+    assert word in refusal(data + b"\0" * 100).message
+
+
+def test_text_that_inflates_without_end() -> None:
+    assert refusal(pictures.text_bomb()).code == "corrupt"
+
+
+def test_thirty_two_bits_a_channel() -> None:
+    data = pictures.encode(Image.fromarray(np.zeros((300, 300), np.float32)), "TIFF")
+    assert refusal(data).code == "unsupported_mode"
+
+
+def test_every_message_says_what_to_do() -> None:
+    for data in (b"", b"text", pictures.png_of_size(9000, 9000), pictures.text_bomb(), pictures.jpeg()[:900]):
+        message = refusal(data).message
+        assert message[0].isupper() and message.endswith(".") and any(word in message for word in ("Send", "Open"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_the_bytes_it_is_pixels_or_bad_image(data: st.DataObject) -> None:
+    format = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"]))
+    original = bytearray(pictures.encode(pictures.photo((40, 30)), format))
+    for _ in range(data.draw(st.integers(1, 8))):
+        original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(1, len(original)))
+    try:
+        assert to_pixels(bytes(original[:cut]), SPEC, ImageLimits(max_pixels=1_000_000)).shape == (224, 224, 3)
+    except BadImage as bad:
+        assert bad.code and bad.message
+
+
+# -- the spec -------------------------------------------------------------------------------------------------------
+
+
+def test_a_spec_survives_json() -> None:
+    spec = TransformSpec(333, 299, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.25, 0.5))
+    assert TransformSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_pixels_are_shared_by_specs_that_differ_in_normalisation_only() -> None:
+    assert TransformSpec(mean=(0, 0, 0)).pixels_id == SPEC.pixels_id != TransformSpec(resize=300).pixels_id
+
+
+@pytest.mark.parametrize("wrong", [{"crop": 300}, {"crop": 0}, {"interpolation": "nearest"}])
+def test_a_senseless_spec_is_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        TransformSpec(**wrong)

@@ -1,0 +1,17 @@
+"""How the command line speaks: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+out = Console()
+err = Console(stderr=True, highlight=False)
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Says `message` on standard error and ends the command."""
+    err.print(f"ninefold: {message}", style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(code)

@@ -1,0 +1,19 @@
+"""`ninefold`: what the page does, for the terminal. Each group of commands is a module of its own."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import models
+
+app = typer.Typer(
+    help="Ninefold: what is on a picture, said by the same models as the page and the server.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+app.add_typer(models.app, name="models")
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""Pixels to predictions: the catalogue, artefacts and cards, classifiers, the scheduler. No torch on a CPU."""

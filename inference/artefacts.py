@@ -1,0 +1,137 @@
+"""Artefacts on disk: `models/NAME/PRECISION/` with the network's files, its golden image and its card.
+
+A folder becomes an artefact by one rename, so a reader sees a whole one or none. When a build could not get a
+model's weights it leaves `models/NAME/missing.json`, which tells the server and the page why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+from inference.card import CARD_NAME, BadCard, Card, read_card
+from inference.catalogue import CATALOGUE, PRECISIONS
+
+MISSING_NAME = "missing.json"
+
+
+class DamagedArtefact(Exception):
+    """An artefact whose files are not those its card describes."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model in one precision."""
+
+    model: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.precision}"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A variant on disk: its folder and its card."""
+
+    folder: Path
+    card: Card
+
+    @property
+    def variant(self) -> Variant:
+        """What the artefact is."""
+        return Variant(self.card.model, self.card.precision)
+
+    @property
+    def golden_image(self) -> bytes:
+        """The bytes of the picture whose answer is known."""
+        return (self.folder / self.card.golden.image).read_bytes()
+
+    def verify(self) -> None:
+        """Compares every file with the card. Raises DamagedArtefact."""
+        for name, entry in self.card.files.items():
+            path = self.folder / name
+            if not path.is_file() or sha256_of(path) != entry.sha256:
+                raise DamagedArtefact(
+                    f"{path} is not the file that its card describes. "
+                    f"Build it anew: ninefold models build {self.card.model} --force"
+                )
+
+
+class ArtefactStore:
+    """The folder of all artefacts."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(self, variant: Variant) -> Artefact | None:
+        """The artefact, or None when it was not built. Raises BadCard when it is there and cannot be read."""
+        folder = self.root / variant.model / variant.precision
+        return Artefact(folder, read_card(folder)) if (folder / CARD_NAME).is_file() else None
+
+    def precisions(self, model: str) -> list[str]:
+        """The precisions that `model` was built in, in the catalogue's order."""
+        return [name for name in PRECISIONS if (self.root / model / name / CARD_NAME).is_file()]
+
+    def all(self) -> list[Artefact]:
+        """Every readable artefact of a catalogued model, in the catalogue's order."""
+        found = []
+        for model in CATALOGUE:
+            for precision in self.precisions(model.name):
+                try:
+                    artefact = self.get(Variant(model.name, precision))
+                except BadCard:
+                    continue
+                if artefact is not None:
+                    found.append(artefact)
+        return found
+
+    def why_missing(self, model: str) -> str | None:
+        """What the last build that failed left as its reason, or None."""
+        try:
+            note = json.loads((self.root / model / MISSING_NAME).read_text(encoding="utf-8"))
+            return str(note["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def note_missing(self, model: str, reason: str) -> None:
+        """Leaves the reason why `model` could not be built."""
+        folder = self.root / model
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MISSING_NAME).write_text(json.dumps({"reason": reason}) + "\n", encoding="utf-8")
+
+    def publish(self, variant: Variant, write: Callable[[Path], None]) -> Artefact:
+        """Lets `write` fill an empty folder, then puts it in the variant's place by renaming."""
+        home = self.root / variant.model
+        home.mkdir(parents=True, exist_ok=True)
+        staging = Path(mkdtemp(prefix=f".{variant.precision}-", dir=home))
+        try:
+            write(staging)
+            staging.chmod(0o755)
+            self._swap(staging, home / variant.precision)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        (home / MISSING_NAME).unlink(missing_ok=True)
+        artefact = self.get(variant)
+        assert artefact is not None, "a published artefact has a card"
+        return artefact
+
+    @staticmethod
+    def _swap(staging: Path, target: Path) -> None:
+        old = target.with_name(f".old-{target.name}-{os.getpid()}")
+        if target.exists():
+            target.rename(old)
+        staging.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

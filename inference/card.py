@@ -1,0 +1,124 @@
+"""The card of an artefact: what it was made from, how it was measured, and what it must answer.
+
+One `card.json` lies beside the files of every artefact. It is written once, by the build, and read by everyone else.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from contract.transform import TransformSpec
+
+CARD_FORMAT = 1
+CARD_NAME = "card.json"
+
+
+class BadCard(Exception):
+    """A card that is missing, damaged, or of a format that this version does not read."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights came from: kind and place, the sha256 of the very file, its licence."""
+
+    kind: str
+    place: str
+    sha256: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close an artefact is to the fp32 torch reference, measured on `images` pictures at the build."""
+
+    reference: str
+    images: int
+    top1: float
+    max_logit_difference: float
+    max_probability_difference: float
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One line of the golden image's expected answer."""
+
+    label: str
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A picture and the answer the torch reference gave: the first `predictions` line must come back as top-1,
+    with a probability within `tolerance`."""
+
+    image: str
+    predictions: tuple[Expected, ...]
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the artefact: its size in bytes and its sha256."""
+
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that is known about one artefact."""
+
+    model: str
+    title: str
+    precision: str
+    origin: Origin
+    transform: TransformSpec
+    labels: tuple[str, ...]
+    files: dict[str, FileEntry]
+    agreement: Agreement
+    golden: Golden
+    versions: dict[str, str]
+    built_at: str
+
+    @property
+    def size_bytes(self) -> int:
+        """What the artefact's files take on disk."""
+        return sum(entry.size_bytes for entry in self.files.values())
+
+    def write(self, folder: Path) -> None:
+        """Writes card.json into `folder`."""
+        data = {"format": CARD_FORMAT, **asdict(self), "transform": self.transform.to_dict()}
+        (folder / CARD_NAME).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> Card:
+    """Reads card.json in `folder`. Raises BadCard, and says what to do."""
+    path = folder / CARD_NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["format"] != CARD_FORMAT:
+            raise BadCard(f"{path} has format {data['format']}; this version reads {CARD_FORMAT}. Build the model anew.")
+        return _from_dict(data)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadCard(f"{path} cannot be read ({error!r}). Build the model anew.") from error
+
+
+def _from_dict(data: dict[str, Any]) -> Card:
+    golden = data["golden"]
+    return Card(
+        model=data["model"],
+        title=data["title"],
+        precision=data["precision"],
+        origin=Origin(**data["origin"]),
+        transform=TransformSpec.from_dict(data["transform"]),
+        labels=tuple(data["labels"]),
+        files={name: FileEntry(**entry) for name, entry in data["files"].items()},
+        agreement=Agreement(**data["agreement"]),
+        golden=Golden(golden["image"], tuple(Expected(**line) for line in golden["predictions"]), golden["tolerance"]),
+        versions=dict(data["versions"]),
+        built_at=data["built_at"],
+    )

@@ -1,0 +1,66 @@
+"""The artefacts that tests run on: built once by the real build, kept until its sources change."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from inference.artefacts import Artefact, ArtefactStore, Variant
+
+ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".test-artefacts"
+MODELS = ("efficientnet_lite0", "resnet18-seeded")
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """A folder with efficientnet_lite0 and resnet18-seeded in fp32, not to be written to."""
+    folder = CACHE / _sources()
+    store = ArtefactStore(folder)
+    missing = [name for name in MODELS if not store.precisions(name)]
+    if missing:
+        _build(store, missing)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(models_dir: Path) -> ArtefactStore:
+    return ArtefactStore(models_dir)
+
+
+@pytest.fixture(scope="session")
+def efficientnet(store: ArtefactStore) -> Artefact:
+    artefact = store.get(Variant("efficientnet_lite0", "fp32"))
+    assert artefact is not None
+    return artefact
+
+
+@pytest.fixture(scope="session")
+def seeded(store: ArtefactStore) -> Artefact:
+    artefact = store.get(Variant("resnet18-seeded", "fp32"))
+    assert artefact is not None
+    return artefact
+
+
+def _build(store: ArtefactStore, names: list[str]) -> None:
+    from inference.catalogue import find
+    from modelzoo.build import build
+
+    for old in CACHE.glob("*"):
+        if old != store.root:
+            shutil.rmtree(old)
+    for name in names:
+        model = find(name)
+        assert model is not None
+        build(model, store)
+
+
+def _sources() -> str:
+    digest = hashlib.sha256()
+    for package in ("modelzoo", "inference", "contract"):
+        for path in sorted((ROOT / package).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,252 @@
+"""The scheduler, with classifiers that do what each test needs: the real seam, no network behind it."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from contract.transform import Pixels
+from inference.artefacts import Variant
+from inference.classifier import Logits
+from inference.scheduler import Closed, Inference, Overloaded, Priority, Scheduler
+
+A, B, C = (Variant(name, "fp32") for name in "abc")
+BULK, LIVE, INTERACTIVE = Priority.BULK, Priority.LIVE, Priority.INTERACTIVE
+
+
+def images(*values: int) -> Pixels:
+    """One 1×1 image a value, so that an answer shows which image it belongs to."""
+    return np.array(values, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=3)
+
+
+class FakeClassifier:
+    """Answers each image with its own value; waits at its gate while that is closed; remembers its calls."""
+
+    def __init__(self, max_batch: int = 1, memory_bytes: int = 1) -> None:
+        self.max_batch = max_batch
+        self.memory_bytes = memory_bytes
+        self.calls: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        self.calls.append(pixels[:, 0, 0, 0].tolist())
+        assert self.gate.wait(10)
+        if self.error:
+            raise self.error
+        return pixels[:, 0, 0, :2].astype(np.float32)
+
+
+def run(test: Callable[[Scheduler, FakeClassifier], object], classifier: FakeClassifier | None = None, **options: int):
+    """Runs an async test on a scheduler of one lane with one fake classifier."""
+    fake = classifier or FakeClassifier()
+
+    async def main() -> None:
+        scheduler = Scheduler(lambda _: fake, **({"lanes": 1} | options))
+        try:
+            async with asyncio.timeout(20):
+                await test(scheduler, fake)
+        finally:
+            fake.gate.set()
+            await scheduler.close()
+
+    asyncio.run(main())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_every_image_gets_its_own_answer() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        submissions = [scheduler.submit(A, images(n, n + 1, n + 2), INTERACTIVE) for n in range(0, 90, 3)]
+        answers = np.concatenate(await asyncio.gather(*submissions))
+        assert answers[:, 0].tolist() == list(range(90))
+
+    run(test, lanes=4)
+
+
+def test_strangers_share_a_call_and_get_their_own_answers() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        fake.gate.clear()
+        first = asyncio.create_task(scheduler.submit(A, images(0), INTERACTIVE))
+        await until(lambda: fake.calls)
+        others = [asyncio.create_task(scheduler.submit(A, images(n), INTERACTIVE)) for n in range(1, 7)]
+        await until(lambda: scheduler.waiting(INTERACTIVE) == 7)
+        fake.gate.set()
+        answers = await asyncio.gather(first, *others)
+        assert fake.calls == [[0], [1, 2, 3, 4], [5, 6]]
+        assert [int(answer[0, 0]) for answer in answers] == list(range(7))
+
+    run(test, FakeClassifier(max_batch=4))
+
+
+def test_a_large_submission_is_cut_so_that_urgent_images_overtake() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        fake.gate.clear()
+        bulk = asyncio.create_task(scheduler.submit(A, images(*range(10, 15)), BULK))
+        await until(lambda: fake.calls)
+        live = asyncio.create_task(scheduler.submit(A, images(2), LIVE))
+        urgent = asyncio.create_task(scheduler.submit(A, images(1), INTERACTIVE))
+        await until(lambda: scheduler.waiting(INTERACTIVE) and scheduler.waiting(LIVE))
+        await asyncio.sleep(0.01)
+        fake.gate.set()
+        await asyncio.gather(bulk, live, urgent)
+        assert fake.calls == [[10], [1], [2], [11], [12], [13], [14]]
+
+    run(test)
+
+
+def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        fake.gate.clear()
+        accepted = asyncio.create_task(scheduler.submit(A, images(1, 2, 3), INTERACTIVE))
+        await until(lambda: scheduler.waiting(INTERACTIVE) == 3)
+        with pytest.raises(Overloaded) as refused:
+            await scheduler.submit(A, images(4, 5), INTERACTIVE)
+        assert 1 <= refused.value.retry_after <= 30
+        fake.gate.set()
+        await accepted
+        assert (await scheduler.submit(A, images(4, 5), INTERACTIVE))[:, 0].tolist() == [4, 5]
+
+    run(test, queue_limit=4)
+
+
+def test_bulk_cannot_take_the_places_of_interactive_images() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        with scheduler.reserve(4, BULK):
+            with pytest.raises(Overloaded):
+                scheduler.reserve(1, BULK).__enter__()
+            assert len(await scheduler.submit(A, images(1, 2, 3, 4), INTERACTIVE)) == 4
+
+    run(test, queue_limit=4)
+
+
+def test_a_reservation_is_given_back_even_after_an_error() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        with pytest.raises(KeyError), scheduler.reserve(4, INTERACTIVE):
+            raise KeyError
+        assert scheduler.waiting(INTERACTIVE) == 0
+
+    run(test, queue_limit=4)
+
+
+def test_who_goes_away_takes_its_images_along() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        fake.gate.clear()
+        running = asyncio.create_task(scheduler.submit(A, images(1), INTERACTIVE))
+        await until(lambda: fake.calls)
+        leaving = asyncio.create_task(scheduler.submit(A, images(2, 3), INTERACTIVE))
+        await until(lambda: scheduler.waiting(INTERACTIVE) == 3)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert scheduler.waiting(INTERACTIVE) == 1
+        fake.gate.set()
+        await running
+        await scheduler.submit(A, images(4), INTERACTIVE)
+        assert fake.calls == [[1], [4]]
+
+    run(test)
+
+
+def test_a_failing_call_fails_its_callers_and_nobody_else() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        fake.error = RuntimeError("broken")
+        with pytest.raises(RuntimeError, match="broken"):
+            await scheduler.submit(A, images(1, 2), INTERACTIVE)
+        fake.error = None
+        assert len(await scheduler.submit(A, images(3), INTERACTIVE)) == 1
+        assert scheduler.alive and scheduler.waiting(INTERACTIVE) == 0
+
+    run(test)
+
+
+def test_closing_finishes_what_was_accepted_and_takes_nothing_more() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        fake.gate.clear()
+        accepted = asyncio.create_task(scheduler.submit(A, images(1, 2, 3), INTERACTIVE))
+        await until(lambda: fake.calls)
+        closing = asyncio.create_task(scheduler.close())
+        await asyncio.sleep(0)
+        with pytest.raises(Closed):
+            await scheduler.submit(A, images(9), INTERACTIVE)
+        fake.gate.set()
+        assert (await accepted)[:, 0].tolist() == [1, 2, 3]
+        await closing
+
+    run(test)
+
+
+def test_a_variant_is_loaded_once_however_many_ask_at_once() -> None:
+    loads: list[Variant] = []
+
+    async def main() -> None:
+        scheduler = Scheduler(lambda variant: loads.append(variant) or FakeClassifier(), lanes=2)  # type: ignore[func-returns-value]
+        await asyncio.gather(*(scheduler.submit(A, images(n), INTERACTIVE) for n in range(8)))
+        await scheduler.close()
+
+    asyncio.run(main())
+    assert loads == [A]
+
+
+def test_a_failed_load_is_tried_again() -> None:
+    attempts = iter([OSError("no memory"), FakeClassifier()])
+
+    def load(_: Variant) -> FakeClassifier:
+        outcome = next(attempts)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def main() -> None:
+        scheduler = Scheduler(load, lanes=1)
+        with pytest.raises(OSError, match="no memory"):
+            await scheduler.submit(A, images(1), INTERACTIVE)
+        assert len(await scheduler.submit(A, images(1), INTERACTIVE)) == 1
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
+def test_the_least_recently_used_variant_goes_when_memory_asks() -> None:
+    async def main() -> None:
+        scheduler = Scheduler(lambda _: FakeClassifier(memory_bytes=10), lanes=1, memory_budget=25)
+        for variant in (A, B, A, C):
+            await scheduler.submit(variant, images(1), INTERACTIVE)
+        assert scheduler.loaded == [A, C]
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
+def test_a_variant_at_work_is_never_dropped() -> None:
+    fakes = {A: FakeClassifier(memory_bytes=10), B: FakeClassifier(memory_bytes=10)}
+
+    async def main() -> None:
+        scheduler = Scheduler(fakes.__getitem__, lanes=3, memory_budget=15)
+        fakes[A].gate.clear()
+        at_work = asyncio.create_task(scheduler.submit(A, images(7, 8), INTERACTIVE))
+        await until(lambda: fakes[A].calls)
+        await scheduler.submit(B, images(1), INTERACTIVE)
+        assert set(scheduler.loaded) == {A, B}
+        fakes[A].gate.set()
+        assert (await at_work)[:, 0].tolist() == [7, 8]
+        await scheduler.close()
+
+    asyncio.run(main())
+
+
+def test_every_call_is_reported() -> None:
+    reports: list[Inference] = []
+
+    async def main() -> None:
+        scheduler = Scheduler(lambda _: FakeClassifier(max_batch=2), lanes=1, on_inference=reports.append)
+        await scheduler.submit(A, images(1, 2, 3), INTERACTIVE)
+        await scheduler.close()
+
+    asyncio.run(main())
+    assert sorted(report.images for report in reports) == [1, 2] and all(r.variant == A for r in reports)

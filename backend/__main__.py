@@ -1,0 +1,58 @@
+"""`python -m backend`: the server as a process."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from backend.app import create_app
+from backend.logs import configure_logs
+from backend.settings import Settings
+from inference.artefacts import ArtefactStore
+from inference.card import BadCard
+from inference.choice import ModelMissing, ModelUnknown, choose
+
+
+def main() -> int:
+    """Serves until SIGINT or SIGTERM, then finishes what was accepted. 1: could not start, and said why."""
+    try:
+        settings = Settings()
+        choose(ArtefactStore(settings.models_dir), settings.model, settings.precision)
+        listener = _listen(settings.host, settings.port)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return _cannot_start(f"the setting NINEFOLD_{str(first['loc'][0]).upper()} is wrong: {first['msg']}.")
+    except (ModelMissing, ModelUnknown, BadCard) as error:
+        return _cannot_start(str(error))
+    except OSError as error:
+        return _cannot_start(f"port {settings.port} cannot be had ({error.strerror}); choose another by NINEFOLD_PORT.")
+    configure_logs(settings.log_format)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
+
+
+def _cannot_start(message: str) -> int:
+    print(f"ninefold: the server cannot start: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

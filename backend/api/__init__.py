@@ -1,0 +1,1 @@
+"""What is reachable over HTTP: the routes, their schemas, the errors, and what wraps every request."""

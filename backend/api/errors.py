@@ -1,0 +1,96 @@
+"""Every error of a request, and the one shape they all have: {"error": {"code", "message"}}.
+
+    ApiError (status, code)
+    ├── no_images · too_many_images · invalid_parameter · malformed_multipart   422
+    ├── unsupported_media_type                                                  415
+    ├── body_too_large                                                          413
+    ├── unknown_model, or no such path 404 · method_not_allowed 405 · model_missing 409
+    ├── overloaded 429 · not_ready 503        both with Retry-After
+    └── internal                                                                500
+
+Errors of one image are no errors of the request: they are rows of a 200.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from inference.choice import ModelMissing, ModelUnknown
+from inference.scheduler import Closed, Overloaded
+
+log = structlog.get_logger()
+
+
+class ApiError(Exception):
+    """A request that is refused: `message` says what to do."""
+
+    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+    def response(self) -> JSONResponse:
+        """The error as its answer."""
+        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
+        body = {"error": {"code": self.code, "message": self.message}}
+        return JSONResponse(body, status_code=self.status, headers=headers)
+
+
+def not_ready(why: str) -> ApiError:
+    """The answer while no model can answer."""
+    return ApiError(503, "not_ready", f"The server is not ready: {why}.", retry_after=1)
+
+
+def translate(error: Exception) -> ApiError:
+    """Any exception that a route lets out, as the error it is to the caller."""
+    match error:
+        case ApiError():
+            return error
+        case ModelUnknown():
+            return ApiError(404, "unknown_model", str(error))
+        case ModelMissing():
+            return ApiError(409, "model_missing", str(error))
+        case Overloaded():
+            message = f"The server has as much to do as it can take. Try again in {error.retry_after} s."
+            return ApiError(429, "overloaded", message, error.retry_after)
+        case Closed():
+            return not_ready("it is shutting down")
+        case RequestValidationError():
+            return _invalid_parameter(error)
+        case HTTPException():
+            return _http_error(error)
+    return ApiError(500, "internal", "Something went wrong in the server; its log tells what, by the request id.")
+
+
+def _invalid_parameter(error: RequestValidationError) -> ApiError:
+    first = error.errors()[0]
+    name, given = first["loc"][-1], first.get("input")
+    return ApiError(422, "invalid_parameter", f"{name}={given!s:.40}: {first['msg']}.")
+
+
+def _http_error(error: HTTPException) -> ApiError:
+    if error.status_code == 404:
+        return ApiError(404, "not_found", "There is nothing at this address. /docs lists what there is.")
+    phrase = HTTPStatus(error.status_code).phrase
+    return ApiError(error.status_code, phrase.lower().replace(" ", "_"), f"{str(error.detail).rstrip('.')}.")
+
+
+def install(app: FastAPI) -> None:
+    """Renders every exception of a request in the one shape."""
+
+    async def render(_: Request, error: Exception) -> JSONResponse:
+        known = translate(error)
+        if known.status == 500:
+            log.error("unexpected error", exc_info=error)
+        return known.response()
+
+    for kind in (ApiError, ModelUnknown, ModelMissing, Overloaded, Closed, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, render)

@@ -1,0 +1,98 @@
+"""POST /v1/predict: one to nine pictures in, one row a picture out, whatever became of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
+
+import structlog
+from fastapi import APIRouter, Query, Request
+from starlette.requests import ClientDisconnect
+
+from backend.api.errors import not_ready
+from backend.api.schemas import ErrorBody, ErrorDetail, ImageError, ImageOk, PredictionRow, PredictResponse
+from backend.api.uploads import FIELD, Upload, uploads
+from backend.metrics import Metrics
+from backend.predictor import Predictor
+from contract.transform import BadImage
+from inference.artefacts import Variant
+from inference.scheduler import Priority
+
+log = structlog.get_logger()
+router = APIRouter(prefix="/v1", tags=["predict"])
+
+_MULTIPART = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {
+                        FIELD: {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+                    },
+                }
+            }
+        },
+    }
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (404, 409, 413, 415, 422, 429, 503)
+}
+
+T = TypeVar("T")
+
+
+@router.post("/predict", openapi_extra=_MULTIPART, responses=_ERRORS)
+async def predict(
+    request: Request,
+    model: Annotated[str | None, Query(description="without it: the default")] = None,
+    precision: Annotated[str | None, Query(description="without it: the model's default")] = None,
+    top_k: Annotated[int, Query(ge=1, le=1000, description="how many predictions an image")] = 5,
+) -> PredictResponse:
+    """What is on each picture: 200 with a row each, in the order they were sent, even if every one of them is bad."""
+    predictor: Predictor = request.app.state.predictor
+    if not predictor.ready:
+        raise not_ready(predictor.why_not_ready)
+    variant = predictor.resolve(model, precision)
+    with predictor.scheduler.reserve(1, Priority.INTERACTIVE):
+        pass  # a full queue refuses before the body is read
+    async with uploads(request, request.app.state.settings.max_images) as files:
+        with predictor.scheduler.reserve(len(files), Priority.INTERACTIVE):
+            rows = asyncio.gather(*(_row(request, variant, file, top_k) for file in files))
+            results = await _unless_gone(request, rows)
+    return PredictResponse(model=variant.model, precision=variant.precision, results=results)
+
+
+async def _row(request: Request, variant: Variant, upload: Upload, k: int) -> ImageOk | ImageError:
+    predictor: Predictor = request.app.state.predictor
+    metrics: Metrics = request.app.state.metrics
+    try:
+        predictions = await predictor.predict(variant, upload.read, k)
+    except BadImage as bad:
+        metrics.images.labels(bad.code).inc()
+        return ImageError(name=upload.name, error=ErrorDetail(code=bad.code, message=bad.message))
+    metrics.images.labels("ok").inc()
+    rows = [PredictionRow(label=p.label, index=p.index, probability=p.probability) for p in predictions]
+    return ImageOk(name=upload.name, predictions=rows)
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is given up as soon as the client goes away."""
+    task, gone = asyncio.ensure_future(work), asyncio.create_task(_wait_until_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            raise ClientDisconnect
+        return await task
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _wait_until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,94 @@
+"""The JSON that goes out, as /docs shows it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class ErrorDetail(BaseModel):
+    """A stable code for programs, a message for people."""
+
+    code: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorDetail
+
+
+class PredictionRow(BaseModel):
+    """A class and its probability; the most probable comes first."""
+
+    label: str
+    index: int
+    probability: float
+
+
+class ImageOk(BaseModel):
+    """An image that was classified."""
+
+    name: str
+    status: Literal["ok"] = "ok"
+    predictions: list[PredictionRow]
+
+
+class ImageError(BaseModel):
+    """An image that could not be classified; the others are not affected."""
+
+    name: str
+    status: Literal["error"] = "error"
+    error: ErrorDetail
+
+
+class PredictResponse(BaseModel):
+    """One result an image, in the order they were sent."""
+
+    model: str
+    precision: str
+    results: list[ImageOk | ImageError]
+
+
+class AgreementBody(BaseModel):
+    """How close the variant is to the fp32 torch reference, measured on `images` pictures."""
+
+    reference: str
+    images: int
+    top1: float
+    max_logit_difference: float
+    max_probability_difference: float
+
+
+class VariantBody(BaseModel):
+    """A model in one precision, as it is on this server."""
+
+    precision: str
+    default: bool
+    size_bytes: int
+    agreement: AgreementBody
+
+
+class ModelBody(BaseModel):
+    """A model of the catalogue. `reason`: why it is missing, or why it is the default."""
+
+    name: str
+    title: str
+    default: bool
+    status: Literal["ready", "missing"]
+    reason: str | None
+    variants: list[VariantBody]
+
+
+class ModelsResponse(BaseModel):
+    """Every model that a person may choose, ready or missing."""
+
+    models: list[ModelBody]
+
+
+class StatusBody(BaseModel):
+    """Health in one word."""
+
+    status: str

@@ -1,0 +1,76 @@
+"""Which models there are, and how the server is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from backend.api.errors import ApiError, not_ready
+from backend.api.schemas import AgreementBody, ErrorBody, ModelBody, ModelsResponse, StatusBody, VariantBody
+from backend.predictor import Predictor
+from inference.artefacts import Artefact, ArtefactStore
+from inference.catalogue import CATALOGUE, Model
+from inference.choice import Choice, why_missing
+
+router = APIRouter(tags=["status"])
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
+
+
+@router.get("/healthz", responses=_NOT_READY)
+async def healthz(request: Request) -> StatusBody:
+    """200 while the process can work at all; restart it otherwise."""
+    if not request.app.state.predictor.scheduler.alive:
+        raise ApiError(503, "broken", "A worker of the scheduler has died; the server must be restarted.")
+    return StatusBody(status="ok")
+
+
+@router.get("/readyz", responses=_NOT_READY)
+async def readyz(request: Request) -> StatusBody:
+    """200 once the golden image got its expected answer; send traffic only then."""
+    predictor: Predictor = request.app.state.predictor
+    if not predictor.ready or not predictor.scheduler.alive:
+        raise not_ready(predictor.why_not_ready)
+    return StatusBody(status="ready")
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/v1/models")
+def models(request: Request) -> ModelsResponse:
+    """Every model of the catalogue: its variants here, or why it is missing."""
+    store: ArtefactStore = request.app.state.store
+    choice: Choice = request.app.state.predictor.choice
+    built: dict[str, list[Artefact]] = {}
+    for artefact in store.all():
+        built.setdefault(artefact.card.model, []).append(artefact)
+    listed = [model for model in CATALOGUE if model.name in built or not model.for_measurements_only]
+    return ModelsResponse(models=[_model(model, built.get(model.name, []), choice, store) for model in listed])
+
+
+def _model(model: Model, artefacts: list[Artefact], choice: Choice, store: ArtefactStore) -> ModelBody:
+    default = choice.variant.model == model.name
+    reason = choice.reason if default else None if artefacts else why_missing(store, model.name)
+    return ModelBody(
+        name=model.name,
+        title=model.title,
+        default=default,
+        status="ready" if artefacts else "missing",
+        reason=reason,
+        variants=[_variant(artefact, choice) for artefact in artefacts],
+    )
+
+
+def _variant(artefact: Artefact, choice: Choice) -> VariantBody:
+    return VariantBody(
+        precision=artefact.card.precision,
+        default=artefact.variant == choice.variant,
+        size_bytes=artefact.card.size_bytes,
+        agreement=AgreementBody(**asdict(artefact.card.agreement)),
+    )

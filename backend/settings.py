@@ -1,0 +1,45 @@
+"""Every setting of the server, read from the environment in this one place and passed down from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contract.transform import ImageLimits
+from inference.openvino_classifier import cpu_count
+
+
+class Settings(BaseSettings):
+    """Frozen; each field is the environment variable NINEFOLD_ + its name in capitals. docs/operations.md lists them."""
+
+    model_config = SettingsConfigDict(env_prefix="NINEFOLD_", frozen=True, extra="ignore", protected_namespaces=())
+
+    host: str = Field("127.0.0.1", description="address the server listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port the server listens on")
+    models_dir: Path = Field(Path("models"), description="folder of the artefacts")
+    model: str | None = Field(None, description="the model that must answer; without it: the default, or its fallback")
+    precision: str | None = Field(None, description="the precision that answers by default")
+    threads: int = Field(default_factory=cpu_count, ge=1, description="inferences at once (default: the processors)")
+    decode_threads: int = Field(default_factory=cpu_count, ge=1, description="images decoded at once")
+    decode_megapixels: int = Field(64, ge=1, description="megapixels that may be in decoding at once")
+    queue_images: int = Field(256, ge=9, description="images that may wait at each priority; beyond it: 429")
+    model_memory_mb: int = Field(2000, ge=1, description="memory for loaded models; the least recently used goes first")
+    max_images: int = Field(9, ge=1, description="images a request may carry")
+    max_image_mb: float = Field(25, gt=0, description="size of one image, in MB")
+    max_image_megapixels: float = Field(50, gt=0, description="width × height of one image, in megapixels")
+    max_body_mb: float = Field(230, gt=0, description="size of one request, in MB")
+    shutdown_seconds: int = Field(30, ge=1, description="time to finish what was accepted when the server is stopped")
+    log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """What an image may be, for `contract.transform`."""
+        return ImageLimits(int(self.max_image_mb * 1e6), int(self.max_image_megapixels * 1e6))
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest request, in bytes."""
+        return int(self.max_body_mb * 1e6)

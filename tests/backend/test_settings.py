@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from backend.settings import Settings
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "operations.md"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    missing = [name for name in Settings.model_fields if f"`NINEFOLD_{name.upper()}`" not in text]
+    assert not missing
+
+
+def test_settings_are_frozen_and_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NINEFOLD_MAX_IMAGE_MB", "3")
+    settings = Settings()
+    assert settings.image_limits.max_bytes == 3_000_000
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]

@@ -23,7 +23,11 @@ class Metrics:
             "ninefold_http_requests", "Answered requests.", ["method", "route", "status"], registry=self.registry
         )
         self.request_seconds = Histogram(
-            "ninefold_http_request_seconds", "From first byte to answer.", ["route"], buckets=_LATENCY, registry=self.registry
+            "ninefold_http_request_seconds",
+            "From first byte to answer.",
+            ["route"],
+            buckets=_LATENCY,
+            registry=self.registry,
         )
         self.images = Counter(
             "ninefold_images", "Images by outcome: ok, or the error's code.", ["outcome"], registry=self.registry
@@ -32,12 +36,18 @@ class Metrics:
             "ninefold_decode_seconds", "Bytes to pixels, one image.", buckets=_LATENCY, registry=self.registry
         )
         self.inference_seconds = Histogram(
-            "ninefold_inference_seconds", "One call of a classifier.", ["model", "precision"],
-            buckets=_LATENCY, registry=self.registry,
+            "ninefold_inference_seconds",
+            "One call of a classifier.",
+            ["model", "precision"],
+            buckets=_LATENCY,
+            registry=self.registry,
         )
         self.batch_images = Histogram(
-            "ninefold_batch_images", "Images in one call of a classifier.", ["model", "precision"],
-            buckets=_BATCH, registry=self.registry,
+            "ninefold_batch_images",
+            "Images in one call of a classifier.",
+            ["model", "precision"],
+            buckets=_BATCH,
+            registry=self.registry,
         )
         self.ready = Gauge("ninefold_ready", "1 once the golden image got its expected answer.", registry=self.registry)
 
@@ -57,7 +67,9 @@ class _Queue(Collector):
         self._scheduler = scheduler
 
     def collect(self) -> list[Metric]:
-        waiting = GaugeMetricFamily("ninefold_waiting_images", "Images accepted and not yet answered.", labels=["priority"])
+        waiting = GaugeMetricFamily(
+            "ninefold_waiting_images", "Images accepted and not yet answered.", labels=["priority"]
+        )
         for priority in Priority:
             waiting.add_metric([priority.name.lower()], self._scheduler.waiting(priority))
         loaded = GaugeMetricFamily("ninefold_loaded_variants", "Models in memory.", value=len(self._scheduler.loaded))

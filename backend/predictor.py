@@ -46,7 +46,7 @@ class Predictor:
         metrics.watch(self.scheduler)
 
     async def warm_up(self) -> None:
-        """Loads the default variant and puts the golden image to it; only the expected answer makes the server ready."""
+        """Loads the default variant and shows it the golden image; only the expected answer makes the server ready."""
         variant = self.choice.variant
         try:
             artefact = self.artefact(variant)

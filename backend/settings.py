@@ -13,7 +13,7 @@ from inference.openvino_classifier import cpu_count
 
 
 class Settings(BaseSettings):
-    """Frozen; each field is the environment variable NINEFOLD_ + its name in capitals. docs/operations.md lists them."""
+    """Frozen; each field is read from NINEFOLD_ + its name in capitals. docs/operations.md lists them."""
 
     model_config = SettingsConfigDict(env_prefix="NINEFOLD_", frozen=True, extra="ignore", protected_namespaces=())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import models
+from cli import models, predict
 
 app = typer.Typer(
     help="Ninefold: what is on a picture, said by the same models as the page and the server.",
@@ -13,6 +13,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
+app.command("predict")(predict.predict)
 app.add_typer(models.app, name="models")
 
 if __name__ == "__main__":

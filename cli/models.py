@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cli.console import err, fail, out
 from inference.artefacts import ArtefactStore
-from inference.catalogue import CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL, find
+from inference.catalogue import BY_NAME, CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL
 from inference.choice import why_missing
 
 app = typer.Typer(help="Build models, and list them.", no_args_is_help=True)
@@ -39,15 +39,19 @@ def list_models(models_dir: ModelsDir = DEFAULT_DIR) -> None:
 
 @app.command()
 def build(
-    name: Annotated[str | None, typer.Argument(help="Which model. Without one: the default, or what replaces it.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="A local file of the very weights, for machines without the network.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Which model. Without one: the default, or what replaces it.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A local file of the very weights, for machines without the network.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Build it again even if it is there.")] = False,
     models_dir: ModelsDir = DEFAULT_DIR,
 ) -> None:
     """Turn weights into an artefact: download or read them, check their hash, convert, measure."""
     store = ArtefactStore(models_dir)
     name = name or os.environ.get("NINEFOLD_MODEL") or None
-    if name is not None and find(name) is None:
+    if name is not None and name not in BY_NAME:
         fail(f"there is no model {name!r}. Known: {', '.join(model.name for model in CATALOGUE)}")
     there = [n for n in ([name] if name else [DEFAULT_MODEL, FALLBACK_MODEL]) if store.precisions(n)]
     if there and not force and weights is None:
@@ -61,7 +65,7 @@ def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> None
         from modelzoo.build import build as build_artefact  # noqa: PLC0415  # torch takes seconds; only the build needs it
         from modelzoo.default import build_default  # noqa: PLC0415
         from modelzoo.weights import WeightsMissing, WrongWeights  # noqa: PLC0415
-    model = find(name) if name else None
+    model = BY_NAME[name] if name else None
     try:
         if model is None:
             model = build_default(store, _say, weights)
@@ -70,9 +74,16 @@ def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> None
     except (WeightsMissing, WrongWeights) as error:
         if model is not None:
             store.note_missing(model.name, str(error))
-        fail(f"{name or DEFAULT_MODEL} cannot be built: {str(error).rstrip('.')}. If you have the file: --weights FILE", code=1)
+        fail(
+            f"{name or DEFAULT_MODEL} cannot be built: {str(error).rstrip('.')}. If you have the file: --weights FILE",
+            code=1,
+        )
     except OSError as error:
-        fail(f"the artefact cannot be written to {store.root}: {error.strerror or error}. Free some space, or name another --models-dir", code=1)
+        fail(
+            f"the artefact cannot be written to {store.root}: {error.strerror or error}. "
+            "Free some space, or name another --models-dir",
+            code=1,
+        )
     _say(f"{model.title} is ready: {store.root / model.name}")
 
 

@@ -167,24 +167,28 @@ def _open(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     if not data:
         raise BadImage("empty", "The file is empty. Send it again; it may not have been saved or uploaded completely.")
     if len(data) > limits.max_bytes:
-        raise BadImage("too_many_bytes", f"The file has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.0f} MB is the most. Send a smaller copy.")
+        raise BadImage(
+            "too_many_bytes",
+            f"The file has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.0f} MB is the most. Send a smaller copy.",
+        )
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise BadImage("unsupported_format", _what_is_it(data)) from error
     except Image.DecompressionBombError as error:
-        raise BadImage("too_many_pixels", f"The picture has more than {limits.max_pixels / 1e6:.0f} megapixels, the most accepted. Send a smaller copy.") from error
+        raise _too_large("The picture is far too large", limits) from error
     except Exception as error:
         raise _undecodable(error) from error
     width, height = image.size
     if width * height > limits.max_pixels:
         image.close()
-        raise BadImage(
-            "too_many_pixels",
-            f"The picture is {width}×{height} ({width * height / 1e6:.0f} megapixels); "
-            f"{limits.max_pixels / 1e6:.0f} megapixels is the most. Send a smaller copy.",
-        )
+        raise _too_large(f"The picture is {width}×{height} ({width * height / 1e6:.0f} megapixels)", limits)
     return image
+
+
+def _too_large(what: str, limits: ImageLimits) -> BadImage:
+    most = f"{limits.max_pixels / 1e6:.0f} megapixels is the most"
+    return BadImage("too_many_pixels", f"{what}; {most}. Send a smaller copy.")
 
 
 def _what_is_it(data: bytes) -> str:
@@ -202,10 +206,17 @@ def _what_is_it(data: bytes) -> str:
 
 def _undecodable(error: Exception) -> BadImage:
     if "truncated" in str(error).lower():
-        return BadImage("truncated", "The picture breaks off before its end: the file was cut short. Send it again from the original.")
+        return BadImage(
+            "truncated",
+            "The picture breaks off before its end: the file was cut short. Send it again from the original.",
+        )
     if isinstance(error, MemoryError):
-        return BadImage("too_many_pixels", "The picture needs more memory to decode than there is. Send a smaller copy.")
-    return BadImage("corrupt", "The picture is damaged and cannot be decoded. Open it in an image program and save it anew.")
+        return BadImage(
+            "too_many_pixels", "The picture needs more memory to decode than there is. Send a smaller copy."
+        )
+    return BadImage(
+        "corrupt", "The picture is damaged and cannot be decoded. Open it in an image program and save it anew."
+    )
 
 
 def _transform(image: ImageFile.ImageFile, spec: TransformSpec) -> Pixels:
@@ -217,7 +228,7 @@ def _transform(image: ImageFile.ImageFile, spec: TransformSpec) -> Pixels:
     turn = _TURNS.get(_orientation(image))
     box = _source_box(full, turn, spec)
     grid = _on_decoded_grid(box, scale, image.size)
-    small = _resample(image, grid, spec)
+    small = _resample(image, grid, spec, turned=turn in _SWAPPING)
     if turn is not None:
         small = small.transpose(turn)
     return np.array(small, dtype=np.uint8)
@@ -229,14 +240,14 @@ def _draft(image: ImageFile.ImageFile, spec: TransformSpec) -> int:
         return 1
     wanted = round(_DRAFT_GAP * spec.resize)
     full_width = image.size[0]
-    drafted = image.draft(None, (wanted, wanted))  # type: ignore[arg-type]  # None keeps the mode
+    drafted = image.draft(None, (wanted, wanted))  # None keeps the mode
     return 1 if drafted is None else round(full_width / drafted[1][2])
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # Damaged EXIF data is no reason to refuse a picture that decodes.
+    except Exception:  # noqa: BLE001  # Damaged EXIF data is no reason to refuse a picture that decodes.
         return 1
 
 
@@ -262,28 +273,39 @@ def _span(length: int, shorter: int, spec: TransformSpec) -> tuple[float, float]
 
 def _on_decoded_grid(box: Box, scale: int, size: tuple[int, int]) -> Box:
     limits = (*size, *size)
-    left, top, right, bottom = (min(max(edge / scale, 0.0), float(most)) for edge, most in zip(box, limits, strict=True))
+    left, top, right, bottom = (
+        min(max(edge / scale, 0.0), float(most)) for edge, most in zip(box, limits, strict=True)
+    )
     return left, top, right, bottom
 
 
-def _resample(image: Image.Image, box: Box, spec: TransformSpec) -> Image.Image:
-    size, resampling = (spec.crop, spec.crop), _FILTERS[spec.interpolation]
+def _resample(image: Image.Image, box: Box, spec: TransformSpec, turned: bool) -> Image.Image:
+    """`box` of the picture, as a square of the crop's size: first along the upright picture's rows, as the reference.
+
+    One call for both directions would let Pillow choose their order, and each direction rounds to 8 bits.
+    """
+    side, resampling = spec.crop, _FILTERS[spec.interpolation]
+    left, top, right, bottom = read = _read_region(image.size, box, spec)
     if image.mode not in ("RGB", "L") or "transparency" in image.info:
-        image, box = _cut(image, box, spec)
-        image = _flatten(image)
-    return image.resize(size, resampling, box=box).convert("RGB")
+        image = _flatten(image.crop(read))
+        box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+        left, top, right, bottom = 0, 0, right - left, bottom - top
+    if turned:
+        image = image.resize((right - left, side), resampling, box=(left, box[1], right, box[3]))
+        image = image.resize((side, side), resampling, box=(box[0] - left, 0, box[2] - left, side))
+    else:
+        image = image.resize((side, bottom - top), resampling, box=(box[0], top, box[2], bottom))
+        image = image.resize((side, side), resampling, box=(0, box[1] - top, side, box[3] - top))
+    return image.convert("RGB")
 
 
-def _cut(image: Image.Image, box: Box, spec: TransformSpec) -> tuple[Image.Image, Box]:
-    """Only what the filter will read, so that a change of mode costs no memory for the rest."""
+def _read_region(size: tuple[int, int], box: Box, spec: TransformSpec) -> tuple[int, int, int, int]:
+    """What the filter will read: neither a change of mode nor a first pass is spent on the rest."""
     reach = 2 if spec.interpolation == "bicubic" else 1
-    margin_x, margin_y = ((box[i + 2] - box[i]) / spec.crop for i in (0, 1))
-    left = max(int(box[0] - reach * max(margin_x, 1)) - 1, 0)
-    top = max(int(box[1] - reach * max(margin_y, 1)) - 1, 0)
-    right = min(int(box[2] + reach * max(margin_x, 1)) + 2, image.size[0])
-    bottom = min(int(box[3] + reach * max(margin_y, 1)) + 2, image.size[1])
-    part = image.crop((left, top, right, bottom))
-    return part, (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    margins = [reach * max((box[axis + 2] - box[axis]) / spec.crop, 1) + 1 for axis in (0, 1)]
+    left, top = (max(int(box[axis] - margins[axis]), 0) for axis in (0, 1))
+    right, bottom = (min(int(box[axis + 2] + margins[axis]) + 1, size[axis]) for axis in (0, 1))
+    return left, top, right, bottom
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -297,6 +319,8 @@ def _flatten(image: Image.Image) -> Image.Image:
             return image.convert("RGB")
         layer = image.convert("RGBA")
     except ValueError as error:
-        raise BadImage("unsupported_mode", f"The colour mode {image.mode} is not supported. Save the picture as RGB.") from error
+        raise BadImage(
+            "unsupported_mode", f"The colour mode {image.mode} is not supported. Save the picture as RGB."
+        ) from error
     white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, layer).convert("RGB")

@@ -101,7 +101,9 @@ def read_card(folder: Path) -> Card:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] != CARD_FORMAT:
-            raise BadCard(f"{path} has format {data['format']}; this version reads {CARD_FORMAT}. Build the model anew.")
+            raise BadCard(
+                f"{path} has format {data['format']}; this version reads {CARD_FORMAT}. Build the model anew."
+            )
         return _from_dict(data)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadCard(f"{path} cannot be read ({error!r}). Build the model anew.") from error

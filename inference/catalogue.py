@@ -75,6 +75,4 @@ DEFAULT_MODEL = "resnet18"
 FALLBACK_MODEL = "efficientnet_lite0"
 
 
-def find(name: str) -> Model | None:
-    """The entry of that name, or None."""
-    return next((model for model in CATALOGUE if model.name == name), None)
+BY_NAME = {model.name: model for model in CATALOGUE}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inference.artefacts import ArtefactStore, Variant
-from inference.catalogue import CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL, PRECISIONS, find
+from inference.catalogue import BY_NAME, CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL, PRECISIONS
 
 
 class ModelMissing(Exception):
@@ -41,7 +41,7 @@ def choose(store: ArtefactStore, model: str | None = None, precision: str | None
 
 def resolve(store: ArtefactStore, model: str, precision: str | None = None) -> Variant:
     """The variant meant by a name and, or without, a precision. Raises ModelUnknown or ModelMissing."""
-    if find(model) is None:
+    if model not in BY_NAME:
         known = ", ".join(entry.name for entry in CATALOGUE if not entry.for_measurements_only)
         raise ModelUnknown(f"There is no model {model!r}. Known models: {known}.")
     if precision is not None and precision not in PRECISIONS:
@@ -50,7 +50,9 @@ def resolve(store: ArtefactStore, model: str, precision: str | None = None) -> V
     if not built:
         raise ModelMissing(f"{model} is not on this server: {why_missing(store, model)}")
     if precision is not None and precision not in built:
-        raise ModelMissing(f"{model} has not been built in {precision} on this server; it is there in {', '.join(built)}.")
+        raise ModelMissing(
+            f"{model} has not been built in {precision} on this server; it is there in {', '.join(built)}."
+        )
     return Variant(model, precision or built[0])
 
 

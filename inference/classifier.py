@@ -8,7 +8,8 @@ Normalisation is layer 0 of every artefact, so a classifier takes pixels as `con
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,8 @@ class Classifier(Protocol):
         """uint8[N,H,W,3] → float32[N,C]. Raises ValueError on another shape or type."""
 
 
-class Prediction(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Prediction:
     """One of the top_k: a class's name, its index, its softmax probability."""
 
     label: str

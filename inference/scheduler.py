@@ -117,7 +117,7 @@ class Scheduler:
             self._waiting[priority] -= images
 
     async def submit(self, variant: Variant, pixels: Pixels, priority: Priority) -> Logits:
-        """uint8[N,H,W,3] → float32[N,C]. Raises Overloaded, Closed, or what loading and calling the classifier raise."""
+        """uint8[N,H,W,3] → float32[N,C]. Raises Overloaded, Closed, or what the classifier and its loading raise."""
         with self.reserve(len(pixels), priority):
             return await self.run(variant, pixels, priority)
 
@@ -195,7 +195,7 @@ class Scheduler:
         try:
             logits = await asyncio.get_running_loop().run_in_executor(self._threads, self._loaded[variant], pixels)
             self._account(Inference(variant, len(pixels), time.perf_counter() - started))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # it belongs to the callers; the lane must live
             for chunk in batch:
                 if not chunk.done.done():
                     chunk.done.set_exception(error)

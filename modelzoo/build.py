@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -83,7 +83,7 @@ def _origin(model: Model, weights: Weights | None) -> Origin:
 
 def _golden(reference: Classifier, spec: TransformSpec, labels: tuple[str, ...]) -> Golden:
     logits = reference(to_pixels(GOLDEN.read_bytes(), spec)[None])[0]
-    expected = tuple(Expected(*prediction) for prediction in top_k(logits, labels, 5))
+    expected = tuple(Expected(**asdict(prediction)) for prediction in top_k(logits, labels, 5))
     return Golden(GOLDEN.name, expected, TOLERANCE)
 
 

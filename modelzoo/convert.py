@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -23,4 +26,9 @@ def write_ir(network: Normalised, side: int, folder: Path) -> None:
         exported = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         converted = ov.convert_model(exported)
     converted.reshape([-1, side, side, 3])
-    ov.save_model(converted, folder / MODEL_NAME, compress_to_fp16=False)
+    try:
+        ov.save_model(converted, folder / MODEL_NAME, compress_to_fp16=False)
+    except RuntimeError as error:  # OpenVINO's word for every failure to write is "iostream error"
+        needed = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+        number = errno.ENOSPC if shutil.disk_usage(folder).free < needed else errno.EIO
+        raise OSError(number, os.strerror(number), str(folder)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from inference.artefacts import ArtefactStore
-from inference.catalogue import DEFAULT_MODEL, FALLBACK_MODEL, Model, find
+from inference.catalogue import BY_NAME, DEFAULT_MODEL, FALLBACK_MODEL, Model
 from modelzoo.build import Say, build
 from modelzoo.weights import WeightsMissing, WrongWeights
 
@@ -16,8 +16,7 @@ def build_default(store: ArtefactStore, say: Say, local: Path | None = None) -> 
     Raises WeightsMissing or WrongWeights when the fallback's weights cannot be had either, or when `local` weights
     were named: then nothing else was asked for.
     """
-    default, fallback = find(DEFAULT_MODEL), find(FALLBACK_MODEL)
-    assert default is not None and fallback is not None, "the catalogue holds both"
+    default, fallback = BY_NAME[DEFAULT_MODEL], BY_NAME[FALLBACK_MODEL]
     try:
         build(default, store, local, say)
         return default

@@ -46,16 +46,14 @@ def seeded(store: ArtefactStore) -> Artefact:
 
 
 def _build(store: ArtefactStore, names: list[str]) -> None:
-    from inference.catalogue import find
+    from inference.catalogue import BY_NAME
     from modelzoo.build import build
 
     for old in CACHE.glob("*"):
         if old != store.root:
             shutil.rmtree(old)
     for name in names:
-        model = find(name)
-        assert model is not None
-        build(model, store)
+        build(BY_NAME[name], store)
 
 
 def _sources() -> str:

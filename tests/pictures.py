@@ -21,7 +21,9 @@ def sample(name: str) -> bytes:
 def photo(size: tuple[int, int] = (400, 300), seed: int = 0) -> Image.Image:
     """Something with the smoothness and the detail of a photograph, in RGB."""
     random = np.random.default_rng(seed)
-    coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
     grain = random.normal(0, 6, (size[1], size[0], 3))
     return Image.fromarray(np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8))
 

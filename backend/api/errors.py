@@ -49,7 +49,7 @@ def not_ready(why: str) -> ApiError:
     return ApiError(503, "not_ready", f"The server is not ready: {why}.", retry_after=1)
 
 
-def translate(error: Exception) -> ApiError:
+def translate(error: Exception) -> ApiError:  # noqa: PLR0911  # one line a kind of error
     """Any exception that a route lets out, as the error it is to the caller."""
     match error:
         case ApiError():
@@ -92,5 +92,14 @@ def install(app: FastAPI) -> None:
             log.error("unexpected error", exc_info=error)
         return known.response()
 
-    for kind in (ApiError, ModelUnknown, ModelMissing, Overloaded, Closed, RequestValidationError, HTTPException, Exception):
+    for kind in (
+        ApiError,
+        ModelUnknown,
+        ModelMissing,
+        Overloaded,
+        Closed,
+        RequestValidationError,
+        HTTPException,
+        Exception,
+    ):
         app.add_exception_handler(kind, render)

@@ -90,4 +90,6 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
     def _too_large(self) -> ApiError:
-        return ApiError(413, "body_too_large", f"A request may have {self._limit / 1e6:.0f} MB. Send fewer pictures at once.")
+        return ApiError(
+            413, "body_too_large", f"A request may have {self._limit / 1e6:.0f} MB. Send fewer pictures at once."
+        )

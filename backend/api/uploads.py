@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -27,14 +26,16 @@ class Upload:
     def read(self) -> bytes:
         """All its bytes; blocks, so it belongs in a thread."""
         self.file.file.seek(0)
-        return cast(bytes, self.file.file.read())
+        return self.file.file.read()
 
 
 @asynccontextmanager
 async def uploads(request: Request, most: int) -> AsyncIterator[list[Upload]]:
     """The request's one to `most` files, until the block ends. Raises ApiError 415 or 422."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "multipart/form-data":
-        raise ApiError(415, "unsupported_media_type", f"Send the pictures as multipart/form-data, in the field {FIELD!r}.")
+        raise ApiError(
+            415, "unsupported_media_type", f"Send the pictures as multipart/form-data, in the field {FIELD!r}."
+        )
     too_many = ApiError(422, "too_many_images", f"A request may carry {most} pictures. Send the others in another one.")
     try:
         form = await request.form(max_files=most + 1, max_fields=most + 1)
@@ -45,7 +46,9 @@ async def uploads(request: Request, most: int) -> AsyncIterator[list[Upload]]:
         if len(files) > most:
             raise too_many
         if not files:
-            raise ApiError(422, "no_images", f"There is no file in the field {FIELD!r}. Send one to {most} pictures in it.")
+            raise ApiError(
+                422, "no_images", f"There is no file in the field {FIELD!r}. Send one to {most} pictures in it."
+            )
         yield [Upload(_clean(file.filename, number), file) for number, file in enumerate(files, start=1)]
     finally:
         await form.close()

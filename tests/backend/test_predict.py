@@ -117,7 +117,9 @@ def test_names_are_shown_and_never_trusted(server: Service, sent: str, shown: st
 
 def test_a_nameless_picture_is_known_by_its_number(server: Service) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="images"; filename=""\r\n\r\n' + KOALA[1] + b"\r\n--x--\r\n"
-    answer = server.client.post("/v1/predict", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+    answer = server.client.post(
+        "/v1/predict", content=body, headers={"content-type": "multipart/form-data; boundary=x"}
+    )
     assert answer.json()["results"][0]["name"] == "image 1"
 
 

@@ -26,7 +26,13 @@ def megabytes(pid: int) -> float:
 def start_and_fail(**environment: str) -> str:
     """The sentence on standard error of a server that cannot start."""
     done = subprocess.run(
-        [sys.executable, "-m", "backend"], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "backend"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.startswith("ninefold: the server cannot start: ") and done.stderr.count("\n") == 1
@@ -46,7 +52,9 @@ def test_torch_is_not_in_the_servers_process(models_dir: Path) -> None:
         "asyncio.run(main())\n"
         "print('torch' in sys.modules, 'openvino' in sys.modules)\n"
     )
-    out = subprocess.run([sys.executable, "-c", code, str(models_dir)], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(models_dir)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
     assert out.stdout.splitlines()[-1] == "False True", out.stderr
 
 
@@ -72,7 +80,9 @@ def test_sigterm_finishes_what_was_accepted(models_dir: Path) -> None:
         server.wait_ready()
         assert server.process is not None
         answers: list[str] = []
-        asking = threading.Thread(target=lambda: answers.extend(row["status"] for row in server.predict(*[("slow", slow)] * 3)))
+        asking = threading.Thread(
+            target=lambda: answers.extend(row["status"] for row in server.predict(*[("slow", slow)] * 3))
+        )
         asking.start()
         deadline = time.monotonic() + 10
         while not server.metric('ninefold_waiting_images{priority="interactive"}'):
@@ -87,7 +97,9 @@ def test_sigterm_finishes_what_was_accepted(models_dir: Path) -> None:
 def test_a_missing_model_that_was_asked_for_stops_the_start(models_dir: Path, tmp_path: Path) -> None:
     said = start_and_fail(NINEFOLD_MODELS_DIR=str(models_dir), NINEFOLD_MODEL="resnet18", NINEFOLD_PORT="0")
     assert "ninefold models build resnet18" in said
-    assert "Known models" in start_and_fail(NINEFOLD_MODELS_DIR=str(models_dir), NINEFOLD_MODEL="resnet", NINEFOLD_PORT="0")
+    assert "Known models" in start_and_fail(
+        NINEFOLD_MODELS_DIR=str(models_dir), NINEFOLD_MODEL="resnet", NINEFOLD_PORT="0"
+    )
     assert "ninefold models build" in start_and_fail(NINEFOLD_MODELS_DIR=str(tmp_path), NINEFOLD_PORT="0")
 
 

@@ -45,7 +45,9 @@ def test_top_k_out_of_range(server: Service, top_k: str) -> None:
 
 
 def test_an_unknown_model_or_precision(server: Service) -> None:
-    assert "Known models: resnet18, efficientnet_lite0" in refused(server.post(PICTURE, model="x"), 404, "unknown_model")
+    assert "Known models: resnet18, efficientnet_lite0" in refused(
+        server.post(PICTURE, model="x"), 404, "unknown_model"
+    )
     refused(server.post(PICTURE, model="../../etc"), 404, "unknown_model")
     assert "fp32" in refused(server.post(PICTURE, precision="fp31"), 404, "unknown_model")
 
@@ -63,7 +65,11 @@ def test_a_body_that_is_no_multipart(server: Service, content_type: str | None) 
 
 @pytest.mark.parametrize("header", ["multipart/form-data", "multipart/form-data; boundary=x"])
 def test_a_body_that_only_claims_to_be_multipart(server: Service, header: str) -> None:
-    refused(server.client.post("/v1/predict", content=b"nonsense", headers={"content-type": header}), 422, "malformed_multipart")
+    refused(
+        server.client.post("/v1/predict", content=b"nonsense", headers={"content-type": header}),
+        422,
+        "malformed_multipart",
+    )
 
 
 def test_no_such_address_and_no_such_method(server: Service) -> None:
@@ -151,7 +157,9 @@ def test_an_unexpected_error_is_a_500_in_the_same_shape(models_dir: Path) -> Non
 def test_models_are_listed_with_status_and_reason(server: Service, store: ArtefactStore) -> None:
     models = {model["name"]: model for model in server.client.get("/v1/models").json()["models"]}
     lite, resnet = models["efficientnet_lite0"], models["resnet18"]
-    assert (lite["default"], lite["status"]) == (True, "ready") and "resnet18, the default, is missing" in lite["reason"]
+    assert (lite["default"], lite["status"]) == (True, "ready") and "resnet18, the default, is missing" in lite[
+        "reason"
+    ]
     assert (resnet["default"], resnet["status"], resnet["variants"]) == (False, "missing", [])
     assert "ninefold models build resnet18" in resnet["reason"]
     (variant,) = lite["variants"]
@@ -169,11 +177,19 @@ def test_docs_need_no_other_host(server: Service) -> None:
 
 
 def test_metrics_count_requests_images_and_the_queue(server: Service) -> None:
-    before = server.metric('ninefold_images_total{outcome="ok"}'), server.metric('ninefold_images_total{outcome="empty"}')
+    before = (
+        server.metric('ninefold_images_total{outcome="ok"}'),
+        server.metric('ninefold_images_total{outcome="empty"}'),
+    )
     server.predict(PICTURE, PICTURE, ("x", b""))
-    after = server.metric('ninefold_images_total{outcome="ok"}'), server.metric('ninefold_images_total{outcome="empty"}')
+    after = (
+        server.metric('ninefold_images_total{outcome="ok"}'),
+        server.metric('ninefold_images_total{outcome="empty"}'),
+    )
     assert (after[0] - before[0], after[1] - before[1]) == (2, 1)
-    assert server.metric("ninefold_ready ") == 1 and server.metric('ninefold_waiting_images{priority="interactive"}') == 0
+    assert (
+        server.metric("ninefold_ready ") == 1 and server.metric('ninefold_waiting_images{priority="interactive"}') == 0
+    )
     assert server.metric('ninefold_batch_images_count{model="efficientnet_lite0",precision="fp32"}') >= 2
     server.client.get("/made/up/path")
     assert "made" not in server.client.get("/metrics").text
@@ -183,7 +199,10 @@ def test_a_request_id_is_given_or_kept_when_it_is_sane(server: Service) -> None:
     given = server.client.get("/healthz").headers["x-request-id"]
     assert len(given) == 32
     assert server.client.get("/healthz", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
-    assert server.client.get("/healthz", headers={"x-request-id": "a b{}"}).headers["x-request-id"] not in ("a b{}", given)
+    assert server.client.get("/healthz", headers={"x-request-id": "a b{}"}).headers["x-request-id"] not in (
+        "a b{}",
+        given,
+    )
 
 
 def hang_up(server: Service, head: bytes, body: bytes) -> None:
@@ -200,13 +219,17 @@ def head(length: int) -> bytes:
     )
 
 
-def test_a_client_that_goes_away_in_mid_upload_leaves_nothing_behind(server: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_goes_away_in_mid_upload_leaves_nothing_behind(
+    server: Service, caplog: pytest.LogCaptureFixture
+) -> None:
     before = server.metric('ninefold_http_requests_total{method="POST",route="/v1/predict",status="499"}')
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             hang_up(server, head(5_000_000), b"\0" * 100_000)
         deadline = time.monotonic() + 10
-        while server.metric('ninefold_http_requests_total{method="POST",route="/v1/predict",status="499"}') < before + 3:
+        while (
+            server.metric('ninefold_http_requests_total{method="POST",route="/v1/predict",status="499"}') < before + 3
+        ):
             assert time.monotonic() < deadline, "the server did not notice"
             time.sleep(0.02)
     assert not caplog.records

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 
@@ -30,11 +31,16 @@ def refusal(data: bytes, **limits: int) -> BadImage:
     return caught.value
 
 
-@pytest.mark.parametrize("size", [(400, 300), (300, 400), (256, 256), (257, 999), (640, 427), (225, 226), (90, 60)])
+@pytest.mark.parametrize("size", [(400, 300), (300, 400), (256, 256), (640, 427), (225, 226), (90, 60)])
 def test_pixels_are_torchvisions(size: tuple[int, int]) -> None:
     data = pictures.encode(pictures.photo(size), "PNG")
     off = difference(to_pixels(data, SPEC), reference(data))
-    assert off.max() <= 1 and off.mean() < 0.5  # Pillow may take the two passes in the other order, and each rounds
+    assert off.max() <= 1 and off.mean() < 0.01
+
+
+def test_pixels_of_a_long_strip_are_off_by_rounding_at_most() -> None:
+    data = pictures.encode(pictures.photo((257, 999)), "PNG")  # here Pillow takes the two directions in the other order
+    assert difference(to_pixels(data, SPEC), reference(data)).max() <= 1
 
 
 def test_pixels_are_contiguous_writable_and_of_the_specs_size() -> None:
@@ -57,7 +63,7 @@ def test_exif_orientation_is_honoured(orientation: int, size: tuple[int, int]) -
     exif[0x0112] = orientation
     data = pictures.encode(pictures.photo(size), "PNG", exif=exif)
     off = difference(to_pixels(data, SPEC), reference(data))
-    assert off.max() <= 1  # the passes run in the other order, and each rounds
+    assert off.max() <= 1 and off.mean() < 0.01
 
 
 @pytest.mark.parametrize("format", ["TIFF", "WEBP", "JPEG"])
@@ -181,7 +187,12 @@ def test_text_under_the_name_of_a_picture() -> None:
 
 @pytest.mark.parametrize(
     ("data", "word"),
-    [(b"\0\0\0\x18ftypheic", "HEIC"), (b"%PDF-1.7", "PDF"), (b"PK\x03\x04", "zip"), (b"\xff\xd8\xff\xe0", "breaks off")],
+    [
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"%PDF-1.7", "PDF"),
+        (b"PK\x03\x04", "zip"),
+        (b"\xff\xd8\xff\xe0", "breaks off"),
+    ],
 )
 def test_the_message_says_what_it_is_instead(data: bytes, word: str) -> None:
     assert word in refusal(data + b"\0" * 100).message
@@ -210,10 +221,8 @@ def test_whatever_the_bytes_it_is_pixels_or_bad_image(data: st.DataObject) -> No
     for _ in range(data.draw(st.integers(1, 8))):
         original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(1, len(original)))
-    try:
+    with contextlib.suppress(BadImage):
         assert to_pixels(bytes(original[:cut]), SPEC, ImageLimits(max_pixels=1_000_000)).shape == (224, 224, 3)
-    except BadImage as bad:
-        assert bad.code and bad.message
 
 
 # -- the spec -------------------------------------------------------------------------------------------------------

@@ -28,7 +28,9 @@ def test_the_card_tells_what_the_design_asks_for(efficientnet: Artefact) -> None
     card = efficientnet.card
     assert card.origin.kind == "package" and len(card.origin.sha256) == 64 and card.origin.licence == "Apache-2.0"
     assert len(card.labels) == 1000 and card.labels[1] == "goldfish"
-    assert card.size_bytes == sum(path.stat().st_size for path in efficientnet.folder.iterdir() if path.name != "card.json")
+    assert card.size_bytes == sum(
+        path.stat().st_size for path in efficientnet.folder.iterdir() if path.name != "card.json"
+    )
     assert card.agreement.images == 32 and card.agreement.top1 == 1.0 and card.agreement.max_logit_difference < 1e-3
     assert card.golden.predictions[0].label == "espresso" and card.golden.predictions[0].probability > 0.5
     assert set(card.versions) == {"torch", "torchvision", "openvino", "numpy", "pillow", "python"}

@@ -10,7 +10,7 @@ import pytest
 
 from contract.transform import Pixels, TransformSpec, read_header, to_pixels
 from inference.artefacts import Artefact, DamagedArtefact
-from inference.catalogue import find
+from inference.catalogue import BY_NAME
 from inference.classifier import WrongAnswer, check_golden, golden_pixels, softmax, top_k
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.torch_classifier import TorchClassifier
@@ -18,13 +18,11 @@ from modelzoo.networks import build_network
 from modelzoo.weights import obtain
 from tests import pictures
 
-
 SPEC = TransformSpec()
 
 
 def torch_reference(name: str) -> TorchClassifier:
-    model = find(name)
-    assert model is not None
+    model = BY_NAME[name]
     return TorchClassifier(build_network(model, obtain(model, None, Path("unused"))), model.transform)
 
 
@@ -53,9 +51,8 @@ def test_many_threads_at_once_get_their_own_answers(seeded: Artefact) -> None:
     expected, wrong = classifier(pixels), []
 
     def ask(number: int) -> None:
-        for _ in range(5):
-            if not np.array_equal(classifier(pixels[number][None])[0], expected[number]):
-                wrong.append(number)
+        answers = [classifier(pixels[number][None])[0] for _ in range(5)]
+        wrong.extend(number for answer in answers if not np.array_equal(answer, expected[number]))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
     for thread in threads:
@@ -103,7 +100,9 @@ def test_the_golden_image_gets_its_answer_and_another_model_is_found_out(
 
 def test_a_probability_that_is_off_is_a_wrong_answer(efficientnet: Artefact) -> None:
     logits = OpenVinoClassifier(efficientnet)(golden_pixels(efficientnet))
-    strict = replace(efficientnet, card=replace(efficientnet.card, golden=replace(efficientnet.card.golden, tolerance=0)))
+    strict = replace(
+        efficientnet, card=replace(efficientnet.card, golden=replace(efficientnet.card.golden, tolerance=0))
+    )
     with pytest.raises(WrongAnswer):
         check_golden(strict, logits + np.eye(1, 1000, 967, dtype=np.float32))
 
@@ -120,7 +119,9 @@ def test_top_k_is_sorted_and_names_its_classes() -> None:
 
 
 @pytest.mark.samples
-def test_same_answers_as_torch_with_torchvisions_transform_on_the_samples(samples: Path, efficientnet: Artefact) -> None:
+def test_same_answers_as_torch_with_torchvisions_transform_on_the_samples(
+    samples: Path, efficientnet: Artefact
+) -> None:
     """256 photographs: our pixels and network against torchvision's transform and torch."""
     import io
 

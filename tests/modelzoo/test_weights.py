@@ -14,7 +14,7 @@ import torch
 import torchvision
 
 from inference.artefacts import ArtefactStore
-from inference.catalogue import CATALOGUE, find
+from inference.catalogue import BY_NAME, CATALOGUE
 from inference.classifier import check_golden, golden_pixels
 from inference.openvino_classifier import OpenVinoClassifier
 from modelzoo import build as build_module
@@ -23,9 +23,8 @@ from modelzoo.build import build
 from modelzoo.default import build_default
 from modelzoo.weights import WeightsMissing, WrongWeights, download, hash_in_name, obtain, torchvision_address
 
-RESNET = find("resnet18")
-LITE = find("efficientnet_lite0")
-assert RESNET is not None and LITE is not None
+RESNET = BY_NAME["resnet18"]
+LITE = BY_NAME["efficientnet_lite0"]
 
 
 class FileServer:
@@ -101,9 +100,8 @@ def test_a_server_that_does_not_answer_costs_no_more_than_the_probe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights_module, "PROBE_SECONDS", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(WeightsMissing, match="no answer within"):
-            download(f"http://127.0.0.1:{silent.getsockname()[1]}/x-01234567.pth", "01234567", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(WeightsMissing, match="no answer within"):
+        download(f"http://127.0.0.1:{silent.getsockname()[1]}/x-01234567.pth", "01234567", tmp_path)
 
 
 def test_the_address_and_its_hash_are_torchvisions_own() -> None:
@@ -198,8 +196,7 @@ def test_the_build_does_not_disturb_the_callers_random_numbers() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    seeded = find("resnet18-seeded")
-    assert seeded is not None
+    seeded = BY_NAME["resnet18-seeded"]
     first = build_module.build_network(seeded, None)
     assert torch.equal(torch.rand(3), expected)
     second = build_module.build_network(seeded, None)

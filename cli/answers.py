@@ -1,0 +1,142 @@
+"""Where the command line's answers come from: a server over HTTP, or a classifier in this process; in one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypedDict
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from contract.transform import BadImage, to_pixels
+from inference.artefacts import Artefact, ArtefactStore
+from inference.card import BadCard
+from inference.choice import ModelMissing, ModelUnknown, choose, resolve
+from inference.classifier import top_k
+
+IMAGES_A_REQUEST = 9
+ATTEMPTS = 5
+TIMEOUT_SECONDS = 60
+
+
+class CannotAnswer(Exception):
+    """Nothing can be answered: no such server, no such model. The message says what to do."""
+
+
+class Results(TypedDict):
+    """The API's answer to POST /v1/predict."""
+
+    model: str
+    precision: str
+    results: list[dict[str, Any]]
+
+
+class _Busy(CannotAnswer):
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+def ask_server(url: str, images: list[Path], model: str | None, precision: str | None, k: int) -> Results:
+    """Sends the pictures, nine a request. Raises CannotAnswer."""
+    params = {"model": model, "precision": precision, "top_k": k}
+    wanted = {key: value for key, value in params.items() if value is not None}
+    answer: Results = {"model": "", "precision": "", "results": []}
+    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+        for group in _groups(images):
+            readable = [path for path in group if _unreadable(path) is None]
+            sent = iter(_post(client, readable, wanted, answer))
+            answer["results"] += [_unreadable(path) or next(sent) for path in group]
+    return answer
+
+
+def _groups(images: list[Path]) -> Iterator[list[Path]]:
+    for start in range(0, len(images), IMAGES_A_REQUEST):
+        yield images[start : start + IMAGES_A_REQUEST]
+
+
+def _post(client: httpx.Client, paths: list[Path], params: dict[str, Any], answer: Results) -> list[dict[str, Any]]:
+    if not paths:
+        return []
+    retrying = Retrying(
+        retry=retry_if_exception_type(_Busy), wait=_as_the_server_says, stop=stop_after_attempt(ATTEMPTS), reraise=True
+    )
+    body = retrying(_post_once, client, paths, params)
+    answer["model"], answer["precision"] = body["model"], body["precision"]
+    return body["results"]
+
+
+def _as_the_server_says(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return error.retry_after if isinstance(error, _Busy) else 0
+
+
+def _post_once(client: httpx.Client, paths: list[Path], params: dict[str, Any]) -> Results:
+    with ExitStack() as stack:
+        files = [("images", (path.name, stack.enter_context(path.open("rb")))) for path in paths]
+        try:
+            response = client.post("/v1/predict", files=files, params=params)
+        except (httpx.TransportError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            message = f"the server at {client.base_url} does not answer ({error}). Is it running? `make run` starts one"
+            raise CannotAnswer(message) from error
+    if response.is_success:
+        return response.json()  # type: ignore[no-any-return]
+    message = _message(response)
+    if response.status_code in (429, 503):
+        raise _Busy(message, float(response.headers.get("retry-after", 1)))
+    raise CannotAnswer(message)
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{response.url} answered {response.status_code}, and not as a Ninefold server does"
+
+
+def _unreadable(path: Path) -> dict[str, Any] | None:
+    """The error row of a file that cannot be read, or None."""
+    try:
+        with path.open("rb"):
+            return None
+    except OSError as error:
+        return _error_row(path, "unreadable", f"The file cannot be read: {error.strerror}.")
+
+
+def _error_row(path: Path, code: str, message: str) -> dict[str, Any]:
+    return {"name": path.name, "status": "error", "error": {"code": code, "message": message}}
+
+
+def predict_here(models_dir: Path, images: list[Path], model: str | None, precision: str | None, k: int) -> Results:
+    """Classifies the pictures in this process, with the models in `models_dir`. Raises CannotAnswer."""
+    from inference.openvino_classifier import OpenVinoClassifier  # noqa: PLC0415  # half a second that --help need not wait
+
+    artefact = _artefact(ArtefactStore(models_dir), model, precision)
+    classifier = OpenVinoClassifier(artefact)
+    results = [_row(path, artefact, classifier, k) for path in images]
+    return {"model": artefact.card.model, "precision": artefact.card.precision, "results": results}
+
+
+def _artefact(store: ArtefactStore, model: str | None, precision: str | None) -> Artefact:
+    try:
+        variant = resolve(store, model, precision) if model else choose(store, None, precision).variant
+        artefact = store.get(variant)
+    except (ModelMissing, ModelUnknown, BadCard) as error:
+        raise CannotAnswer(str(error)) from error
+    if artefact is None:
+        raise CannotAnswer(f"{variant} has disappeared from {store.root}")
+    return artefact
+
+
+def _row(path: Path, artefact: Artefact, classifier: Any, k: int) -> dict[str, Any]:
+    if (row := _unreadable(path)) is not None:
+        return row
+    try:
+        pixels = to_pixels(path.read_bytes(), artefact.card.transform)
+    except BadImage as bad:
+        return _error_row(path, bad.code, bad.message)
+    predictions = top_k(classifier(pixels[None])[0], artefact.card.labels, k)
+    return {"name": path.name, "status": "ok", "predictions": [asdict(prediction) for prediction in predictions]}

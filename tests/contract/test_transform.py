@@ -11,6 +11,7 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 
 from contract.transform import BadImage, ImageLimits, Pixels, TransformSpec, read_header, to_pixels
 from tests import pictures
+from tests.golden import make as golden
 
 SPEC = TransformSpec()
 REFERENCE = Compose([Resize(256, antialias=True), CenterCrop(224)])
@@ -241,3 +242,10 @@ def test_pixels_are_shared_by_specs_that_differ_in_normalisation_only() -> None:
 def test_a_senseless_spec_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="must be"):
         TransformSpec(**wrong)
+
+
+@pytest.mark.parametrize("name", golden.SOURCES)
+def test_golden_pixels(name: str) -> None:
+    """Files that torchvision made once: a Pillow that decodes or resamples differently is found out here."""
+    expected = np.asarray(Image.open(golden.FOLDER / f"{name}.png"))
+    assert difference(to_pixels(golden.SOURCES[name](), SPEC), expected).max() <= 1

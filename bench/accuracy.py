@@ -42,7 +42,11 @@ def served(url: str, photographs: list[Photograph]) -> tuple[str, Top]:
     with httpx.Client(base_url=url, timeout=60) as client:
         for start in range(0, len(photographs), IMAGES_A_REQUEST):
             group = photographs[start : start + IMAGES_A_REQUEST]
-            body = client.post("/v1/predict", files=[("images", (p.name, p.data)) for p in group]).raise_for_status().json()
+            body = (
+                client.post("/v1/predict", files=[("images", (p.name, p.data)) for p in group])
+                .raise_for_status()
+                .json()
+            )
             answers += [[line["index"] for line in row.get("predictions", [])] for row in body["results"]]
     return body["model"], answers
 

@@ -1,6 +1,7 @@
 """How close our pixels and answers are to torchvision's transform with torch, and what reduced JPEG decoding costs.
 
     python -m bench.pixels                    the samples as they are, and enlarged to 12 megapixels
+    python -m bench.pixels --megapixels 48    enlarged to another size (some minutes for each 12 megapixels)
     python -m bench.pixels --photos DIR       real large photographs of one's own as well
     python -m bench.pixels --quick            every eighth sample
 
@@ -34,7 +35,7 @@ from modelzoo.networks import build_network
 from modelzoo.weights import obtain
 
 SPEC = TransformSpec()
-GAPS = {"full": 1e9, "4": 4.0, "3": 3.0, "2": 2.0, "1": 1.0}
+GAPS = {"full": 1e9, "8": 8.0, "4": 4.0, "2": 2.0, "1": 1.0}
 REFERENCE = Compose([Resize(256, antialias=True), CenterCrop(224)])
 
 
@@ -108,12 +109,14 @@ def main() -> None:
     """Prints one table a set of photographs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="a folder of large photographs of one's own")
+    parser.add_argument("--megapixels", type=float, default=12, help="what the samples are enlarged to")
     parser.add_argument("--quick", action="store_true", help="every eighth sample")
     options = parser.parse_args()
     console = Console(width=110)
     chosen = list(samples())[:: 8 if options.quick else 1]
     console.print(measure(chosen, "samples as they are"))
-    console.print(measure((enlarged(photograph) for photograph in chosen), "samples enlarged to 12 megapixels"))
+    large = (enlarged(photograph, options.megapixels) for photograph in chosen)
+    console.print(measure(large, f"samples enlarged to {options.megapixels:g} megapixels"))
     if options.photos:
         console.print(measure(folder(options.photos), str(options.photos.name)))
 

@@ -32,7 +32,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Resampling may start from a JPEG decoded at 1/2, 1/4 or 1/8 only while its shorter side stays at least this many
 # times the target's. Measured by `python -m bench.pixels`; the decision is in docs/adr/0003-reduced-decoding.md.
-_DRAFT_GAP = 2.0
+_DRAFT_GAP = 8.0
 
 _ORIENTATION_TAG = 0x0112
 _TURNS = {

@@ -6,6 +6,7 @@
     ├── body_too_large                                                          413
     ├── unknown_model, or no such path 404 · method_not_allowed 405 · model_missing 409
     ├── overloaded 429 · not_ready 503        both with Retry-After
+    ├── disk_full (no room for what is being uploaded)                          507
     └── internal                                                                500
 
 Errors of one image are no errors of the request: they are rows of a 200.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,6 +42,12 @@ async def uploads(request: Request, most: int) -> AsyncIterator[list[Upload]]:
         form = await request.form(max_files=most + 1, max_fields=most + 1)
     except HTTPException as error:
         raise too_many if "Too many" in str(error.detail) else _malformed(str(error.detail)) from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ApiError(
+            507, "disk_full", "The server has no room to take the pictures. Tell whoever runs it."
+        ) from error
     try:
         files = [value for value in form.getlist(FIELD) if isinstance(value, UploadFile)]
         if len(files) > most:

@@ -114,6 +114,14 @@ def test_a_wrong_setting_is_one_sentence(models_dir: Path) -> None:
     assert "NINEFOLD_QUEUE_IMAGES" in start_and_fail(NINEFOLD_QUEUE_IMAGES="1")
 
 
+def test_a_full_disk_refuses_what_does_not_fit_and_answers_what_does(models_dir: Path, full_disk: Path) -> None:
+    with process(models_dir, TMPDIR=str(full_disk)) as server:
+        server.wait_ready()
+        refused = server.post(("big.jpg", b"\0" * 20_000_000))
+        assert refused.status_code == 507 and refused.json()["error"]["code"] == "disk_full"
+        assert server.predict(KOALA)[0]["status"] == "ok"
+
+
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_each_request_is_one_line_of_the_log_with_its_id(models_dir: Path, format: str) -> None:
     import json

@@ -26,6 +26,10 @@ def difference(ours: Pixels, theirs: Pixels) -> np.ndarray:
     return np.abs(ours.astype(int) - theirs.astype(int))
 
 
+def large_jpeg(**options: bool) -> bytes:
+    return pictures.encode(pictures.photo((1050, 1025)).resize((4200, 4100)), "JPEG", quality=92, **options)
+
+
 def refusal(data: bytes, **limits: int) -> BadImage:
     with pytest.raises(BadImage) as caught:
         to_pixels(data, SPEC, ImageLimits(**limits))
@@ -140,19 +144,20 @@ def test_extreme_shapes_have_an_answer(size: tuple[int, int]) -> None:
 
 
 def test_a_reduced_jpeg_is_close_to_the_full_one() -> None:
-    data = pictures.jpeg((2600, 2100))
-    assert read_header(data, SPEC).decoded_pixels < 2600 * 2100
+    data = large_jpeg()
+    assert read_header(data, SPEC).decoded_pixels == 2100 * 2050
     off = difference(to_pixels(data, SPEC), reference(data))
-    assert off.mean() < 0.5 and off.max() <= 8
+    assert 0 < off.mean() < 0.2 and off.max() <= 3
 
 
-def test_a_small_jpeg_is_not_reduced() -> None:
-    assert read_header(pictures.jpeg((1023, 1023)), SPEC).decoded_pixels == 1023 * 1023
+def test_a_jpeg_of_twelve_megapixels_is_not_reduced() -> None:
+    data = pictures.encode(pictures.photo().resize((4000, 3000)), "JPEG")
+    assert read_header(data, SPEC).decoded_pixels == 4000 * 3000
 
 
 def test_a_progressive_jpeg_counts_in_full() -> None:
-    header = read_header(pictures.jpeg((2600, 2100), progressive=True), SPEC)
-    assert (header.format, header.decoded_pixels) == ("JPEG", 2600 * 2100)
+    header = read_header(large_jpeg(progressive=True), SPEC)
+    assert (header.format, header.decoded_pixels) == ("JPEG", 4200 * 4100)
 
 
 # -- bad images -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,210 @@
+"""The one door to the server: requests out, typed results or errors in words back.
+
+ApiError (message: a sentence for the person at the page)
+├── Unreachable   no connection, or no answer in time
+├── Busy          429 or 503; `retry_after` in seconds
+└── Refused       any other answer that is no success; `code`, `status`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import httpx
+
+__all__ = [
+    "Answer", "Api", "ApiError", "Busy", "Model", "Prediction", "Problem", "Refused", "Status", "Unreachable",
+    "Variant", "VariantName",
+]  # fmt: skip
+
+LOOK_TIMEOUT = httpx.Timeout(2.0)
+PREDICT_TIMEOUT = httpx.Timeout(60.0, connect=2.0)
+DEFAULT_RETRY_SECONDS = 2.0
+LONGEST_RETRY_SECONDS = 30.0
+_T = TypeVar("_T")
+
+
+class ApiError(Exception):
+    """Why there is no answer, in words."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Unreachable(ApiError):
+    """The server did not answer at all."""
+
+
+class Busy(ApiError):
+    """The server asks for patience."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Refused(ApiError):
+    """The server refused the request as a whole."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class and its probability (0..1)."""
+
+    label: str
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why one picture has no predictions."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one picture: predictions, most probable first, or a problem."""
+
+    name: str
+    predictions: tuple[Prediction, ...] = ()
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class VariantName:
+    """What a request is asked of: model × precision."""
+
+    model: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A precision in which a model is there."""
+
+    precision: str
+    default: bool
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the server's catalogue. `reason`: why it is missing, or why it is the default."""
+
+    name: str
+    title: str
+    default: bool
+    ready: bool
+    reason: str
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the server is, at the last look."""
+
+    state: Literal["ready", "starting", "away"] = "away"
+    models: tuple[Model, ...] = ()
+
+
+class Api:
+    """A client for one server. Safe to share between visits."""
+
+    def __init__(self, base_url: str) -> None:
+        # No proxy from the environment: the server is a neighbour, often on loopback.
+        self._http = httpx.Client(base_url=base_url, trust_env=False)
+
+    def look(self) -> Status:
+        """Never raises: a server that cannot be asked is away."""
+        try:
+            self._send("GET", "/readyz", timeout=LOOK_TIMEOUT)
+            return Status("ready", self.models())
+        except Busy:
+            return Status("starting")
+        except ApiError:
+            return Status("away")
+
+    def models(self) -> tuple[Model, ...]:
+        """All models, ready or missing."""
+        body = self._send("GET", "/v1/models", timeout=LOOK_TIMEOUT)
+        return _read(lambda: tuple(_model(entry) for entry in body["models"]))
+
+    def predict(self, variant: VariantName, files: Sequence[tuple[str, bytes]], top_k: int) -> list[Answer]:
+        """One answer for each (name, bytes), in their order; a bad picture is an answer too. Raises ApiError."""
+        body = self._send(
+            "POST",
+            "/v1/predict",
+            params={"model": variant.model, "precision": variant.precision, "top_k": top_k},
+            files=[("images", (name, data, "application/octet-stream")) for name, data in files],
+            timeout=PREDICT_TIMEOUT,
+        )
+        answers = _read(lambda: [_answer(row) for row in body["results"]])
+        if len(answers) != len(files):
+            raise _unreadable()
+        return answers
+
+    def _send(self, method: str, path: str, **request: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise Unreachable("The server does not answer.") from error
+        if response.is_success:
+            return _read(response.json)
+        raise _error(response)
+
+
+def _error(response: httpx.Response) -> ApiError:
+    try:
+        code, message = (str(response.json()["error"][key]) for key in ("code", "message"))
+    except (ValueError, KeyError, TypeError):
+        code, message = f"http_{response.status_code}", f"The server answered with status {response.status_code}."
+    if response.status_code in (429, 503):
+        return Busy(message, _retry_after(response.headers))
+    return Refused(response.status_code, code, message)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    try:
+        return min(max(float(headers["retry-after"]), 0.0), LONGEST_RETRY_SECONDS)
+    except (KeyError, ValueError):
+        return DEFAULT_RETRY_SECONDS
+
+
+def _read(parse: Callable[[], _T]) -> _T:
+    try:
+        return parse()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable() from error
+
+
+def _unreadable() -> Refused:
+    words = "The server's answer could not be read. Page and server may be of different versions."
+    return Refused(200, "unreadable_answer", words)
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    if row["status"] != "ok":
+        return Answer(row["name"], problem=Problem(row["error"]["code"], row["error"]["message"]))
+    predictions = (Prediction(str(p["label"]), int(p["index"]), float(p["probability"])) for p in row["predictions"])
+    return Answer(row["name"], tuple(predictions))
+
+
+def _model(entry: Mapping[str, Any]) -> Model:
+    return Model(
+        name=entry["name"],
+        title=entry.get("title") or entry["name"],
+        default=bool(entry["default"]),
+        ready=entry["status"] == "ready",
+        reason=entry.get("reason") or "",
+        variants=tuple(Variant(v["precision"], bool(v.get("default"))) for v in entry["variants"]),
+    )

@@ -1,0 +1,16 @@
+"""What `streamlit run app.py` starts: the frame of every page, and the list of pages. One file a page, in pages/."""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+HERE = Path(__file__).resolve().parent
+# Streamlit puts this folder on the path; the pages import their modules as `frontend.…`, from wherever it was started.
+if str(HERE.parent) not in sys.path:
+    sys.path.insert(0, str(HERE.parent))
+
+st.set_page_config(page_title="Ninefold", page_icon=str(HERE / "assets" / "icon.png"), layout="wide")
+st.html(HERE / "assets" / "style.css")
+st.logo(str(HERE / "assets" / "wordmark.svg"), size="large")
+st.navigation([st.Page(HERE / "pages" / "classify.py", title="Pictures", default=True)], position="top").run()

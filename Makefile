@@ -1,0 +1,35 @@
+# What people, CI and the documentation use. The work itself is in scripts/.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test check bench clean
+
+PYTHON_HERE := .venv/bin/python
+SOURCES := contract inference modelzoo backend cli frontend scripts
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+run: ## set up, build the model, start the API and the page; Ctrl-C stops them
+	@scripts/setup.sh run
+	@$(PYTHON_HERE) -m scripts.run
+
+test: ## all tests, with coverage; some of them: make test ARGS="-k words"
+	@scripts/setup.sh test
+	@$(PYTHON_HERE) -m pytest --cov --cov-report=term $(ARGS)
+
+check: ## format, lint, types, and who may import whom
+	@scripts/setup.sh check
+	$(PYTHON_HERE) -m ruff format --check .
+	$(PYTHON_HERE) -m ruff check .
+	$(PYTHON_HERE) -m mypy $(SOURCES)
+	.venv/bin/lint-imports
+
+bench: ## accuracy, and pixels against the reference
+	@scripts/setup.sh test
+	@$(PYTHON_HERE) -m bench.accuracy $(ARGS)
+	@$(PYTHON_HERE) -m bench.pixels $(ARGS)
+
+clean: ## remove what was installed, built and cached here
+	rm -rf .venv models build .test-artefacts .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+		.hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

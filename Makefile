@@ -24,9 +24,10 @@ check: ## format, lint, types, and who may import whom
 	$(PYTHON_HERE) -m mypy $(SOURCES)
 	.venv/bin/lint-imports
 
-bench: ## accuracy, and pixels against the reference
+bench: ## accuracy, memory, and pixels against the reference
 	@scripts/setup.sh test
-	@$(PYTHON_HERE) -m bench.accuracy $(ARGS)
+	@$(PYTHON_HERE) -m bench.accuracy
+	@$(PYTHON_HERE) -m bench.memory
 	@$(PYTHON_HERE) -m bench.pixels $(ARGS)
 
 clean: ## remove what was installed, built and cached here

@@ -72,8 +72,8 @@ def right(answers: Top, photographs: list[Photograph]) -> tuple[int, int]:
 
 
 @contextmanager
-def own_server() -> Iterator[str]:
-    """A server on a free loopback port, for as long as the block lasts."""
+def own_server() -> Iterator[tuple[str, int]]:
+    """The address and process id of a server on a free loopback port, for as long as the block lasts."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
@@ -81,7 +81,7 @@ def own_server() -> Iterator[str]:
     server = subprocess.Popen([sys.executable, "-m", "backend"], env=environment, stdout=subprocess.DEVNULL)
     try:
         _wait_ready(url, server)
-        yield url
+        yield url, server.pid
     finally:
         server.terminate()
         server.wait(30)
@@ -108,7 +108,7 @@ def main() -> None:
     if options.server:
         model, ours = served(options.server, photographs)
     else:
-        with own_server() as url:
+        with own_server() as (url, _):
             model, ours = served(url, photographs)
     theirs = referred(model, photographs)
     table = Table("", "top-1", "top-5", title=f"{model} on {len(photographs)} photographs")

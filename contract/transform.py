@@ -20,12 +20,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+# Pillow loads its plug-ins on demand; an allow-list needs them there from the start (and all forty would take a while).
+from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin  # noqa: F401  # isort: skip
+from PIL import PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
+
 __all__ = ["BadImage", "Header", "ImageLimits", "TransformSpec", "read_header", "to_pixels"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What is accepted. An allow-list: every decoder that is not needed is a risk that is not taken."""
-
-Image.init()  # Pillow loads its plug-ins on demand; an allow-list needs them there from the start.
 
 # Pillow warns of large pictures and of damaged metadata. Our own limit is stricter, and what counts is an exception.
 warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 
 import psutil
@@ -18,6 +19,12 @@ def read_port(setting: str, default: int) -> int:
     if not value.isdigit() or not 1 <= int(value) <= 65535:
         raise Refusal(f"{setting}={value} is no port: give it a number from 1 to 65535.")
     return int(value)
+
+
+def require_all_free(parts: Sequence[Part]) -> None:
+    """Refuses in one sentence unless every part can listen where it is to listen."""
+    for part in parts:
+        require_free(part)
 
 
 def require_free(part: Part) -> None:

@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from scripts.parts import Part, PartDied, StopRequest, say, together, wait_until_ready, wait_until_stopped
-from scripts.ports import read_port, require_free
+from scripts.ports import read_port, require_all_free, require_free
 from scripts.refusal import AGAIN, Refusal, guarded
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,11 +29,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     host = os.environ.get("NINEFOLD_HOST") or "127.0.0.1"
     parts = the_parts(host, read_port("NINEFOLD_PORT", 8000), read_port("NINEFOLD_PAGE_PORT", 8501))
-    for part in parts:
-        require_free(part)
     if len({part.port for part in parts}) < len(parts):
         raise Refusal("give NINEFOLD_PORT and NINEFOLD_PAGE_PORT different values.")
+    require_all_free(parts)
     ensure_model()
+    # Again: a build takes minutes, and whoever took a port meanwhile would answer in our place and look ready.
+    require_all_free(parts)
     run(parts)
     return 0
 

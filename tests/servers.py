@@ -87,7 +87,11 @@ class Service:
 @contextmanager
 def serve(models_dir: Path, *, ready: bool = True, **settings: Any) -> Iterator[Service]:
     """The server in a thread of this process; unless it is not to become ready, it is."""
-    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger)
+    structlog.configure(  # into the standard library's records, where caplog sees them
+        processors=[structlog.contextvars.merge_contextvars, structlog.stdlib.render_to_log_kwargs],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
     app = create_app(Settings(models_dir=models_dir, **settings))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
     listener = socket.create_server(("127.0.0.1", 0))

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -24,8 +23,6 @@ from starlette.exceptions import HTTPException
 
 from inference.choice import ModelMissing, ModelUnknown
 from inference.scheduler import Closed, Overloaded
-
-log = structlog.get_logger()
 
 
 class ApiError(Exception):
@@ -85,22 +82,10 @@ def _http_error(error: HTTPException) -> ApiError:
 
 
 def install(app: FastAPI) -> None:
-    """Renders every exception of a request in the one shape."""
+    """Renders the exceptions of a request in the one shape; unexpected ones are `middleware.RequestRecord`'s."""
 
     async def render(_: Request, error: Exception) -> JSONResponse:
-        known = translate(error)
-        if known.status == 500:
-            log.error("unexpected error", exc_info=error)
-        return known.response()
+        return translate(error).response()
 
-    for kind in (
-        ApiError,
-        ModelUnknown,
-        ModelMissing,
-        Overloaded,
-        Closed,
-        RequestValidationError,
-        HTTPException,
-        Exception,
-    ):
+    for kind in (ApiError, ModelUnknown, ModelMissing, Overloaded, Closed, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, render)

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.api.errors import ApiError
+from backend.api.errors import ApiError, translate
 from backend.metrics import Metrics
 
 log = structlog.get_logger()
@@ -34,12 +34,12 @@ class RequestRecord:
             return
         sent_id = Headers(scope=scope).get("x-request-id", "")
         request_id = sent_id if _SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
-        started, status = time.perf_counter(), 500
+        started, status, answering = time.perf_counter(), 500, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answering
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answering = message["status"], True
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
@@ -48,6 +48,10 @@ class RequestRecord:
                 await self._app(scope, receive, send_with_id)
             except ClientDisconnect:
                 status = CLIENT_GONE
+            except Exception as error:  # here it still has its id; further out it would have none
+                log.error("unexpected error", exc_info=error)
+                if not answering:
+                    await translate(error).response()(scope, receive, send_with_id)
             finally:
                 self._record(scope, status, time.perf_counter() - started)
 

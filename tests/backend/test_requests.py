@@ -147,11 +147,17 @@ def test_a_model_that_misjudges_its_golden_image_never_becomes_ready(models_dir:
         refused(server.post(PICTURE), 503, "not_ready")
 
 
-def test_an_unexpected_error_is_a_500_in_the_same_shape(models_dir: Path) -> None:
+def test_an_unexpected_error_is_a_500_whose_id_is_in_the_log(
+    models_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with serve(models_dir) as server:
         assert server.app is not None
         server.app.state.predictor.resolve = lambda *_: 1 / 0
-        refused(server.post(PICTURE), 500, "internal")
+        with caplog.at_level(logging.ERROR):
+            answer = server.post(PICTURE)
+        refused(answer, 500, "internal")
+        (record,) = caplog.records
+        assert record.exc_info and answer.headers["x-request-id"] in str(record.__dict__)
 
 
 def test_models_are_listed_with_status_and_reason(server: Service, store: ArtefactStore) -> None:

@@ -68,5 +68,5 @@ class Decoder:
         return pixels
 
     def close(self) -> None:
-        """Ends the threads once they have finished."""
-        self._threads.shutdown()
+        """Begins nothing more. A picture that is being decoded cannot be stopped, and is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -14,7 +15,7 @@ from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.choice import Choice, ModelMissing, choose, resolve
 from inference.classifier import Classifier, Prediction, check_golden, golden_pixels, top_k
 from inference.openvino_classifier import OpenVinoClassifier
-from inference.scheduler import Priority, Scheduler
+from inference.scheduler import Overloaded, Priority, Scheduler
 
 log = structlog.get_logger()
 
@@ -27,6 +28,7 @@ class Predictor:
         self.ready = False
         self.why_not_ready = "the model is being loaded"
         self._settings = settings
+        self._receiving = 0
         self._store = store
         self._metrics = metrics
         self._artefacts: dict[Variant, Artefact] = {}
@@ -61,6 +63,17 @@ class Predictor:
         self._metrics.ready.set(1)
         log.info("ready", variant=str(variant), because=self.choice.reason, golden_image=answer.label)
 
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Counts a request whose pictures are on their way or being answered. Raises Overloaded."""
+        if self._receiving >= self._settings.max_uploads:
+            raise Overloaded(retry_after=1)
+        self._receiving += 1
+        try:
+            yield
+        finally:
+            self._receiving -= 1
+
     def resolve(self, model: str | None, precision: str | None) -> Variant:
         """The variant a request means. Raises ModelUnknown or ModelMissing."""
         default = self.choice.variant
@@ -71,13 +84,11 @@ class Predictor:
         return resolve(self._store, model, precision)
 
     def artefact(self, variant: Variant) -> Artefact:
-        """The artefact as it was when it was first used. Raises ModelMissing."""
-        if variant not in self._artefacts:
-            artefact = self._store.get(variant)
-            if artefact is None:
-                raise ModelMissing(f"{variant} has disappeared from this server.")
-            self._artefacts[variant] = artefact
-        return self._artefacts[variant]
+        """The artefact that is loaded, else the one on disk. Raises ModelMissing or BadCard."""
+        artefact = self._artefacts.get(variant) or self._store.get(variant)
+        if artefact is None:
+            raise ModelMissing(f"{variant} has disappeared from this server.")
+        return artefact
 
     async def predict(self, variant: Variant, read: Callable[[], bytes], k: int) -> list[Prediction]:
         """The top `k` of the image that `read` returns; its place must have been reserved. Raises BadImage."""
@@ -93,6 +104,9 @@ class Predictor:
         self._decoder.close()
 
     def _load(self, variant: Variant) -> Classifier:
-        classifier = OpenVinoClassifier(self.artefact(variant), threads=self._settings.threads)
+        self._artefacts.pop(variant, None)
+        artefact = self.artefact(variant)
+        classifier = OpenVinoClassifier(artefact, threads=self._settings.threads)
+        self._artefacts[variant] = artefact
         log.info("loaded", variant=str(variant))
         return classifier

@@ -15,7 +15,9 @@ from inference.openvino_classifier import cpu_count
 class Settings(BaseSettings):
     """Frozen; each field is read from NINEFOLD_ + its name in capitals. docs/operations.md lists them."""
 
-    model_config = SettingsConfigDict(env_prefix="NINEFOLD_", frozen=True, extra="ignore", protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix="NINEFOLD_", frozen=True, env_ignore_empty=True, extra="ignore", protected_namespaces=()
+    )
 
     host: str = Field("127.0.0.1", description="address the server listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the server listens on")
@@ -27,6 +29,10 @@ class Settings(BaseSettings):
     decode_megapixels: int = Field(64, ge=1, description="megapixels that may be in decoding at once")
     queue_images: int = Field(256, ge=9, description="images that may wait at each priority; beyond it: 429")
     model_memory_mb: int = Field(2000, ge=1, description="memory for loaded models; the least recently used goes first")
+    max_uploads: int = Field(
+        128, ge=1, description="requests whose pictures may be on their way at once; beyond it: 429"
+    )
+    stall_seconds: float = Field(30, gt=0, description="how long a request may send nothing before it is given up")
     max_images: int = Field(9, ge=1, description="images a request may carry")
     max_image_mb: float = Field(25, gt=0, description="size of one image, in MB")
     max_image_megapixels: float = Field(50, gt=0, description="width × height of one image, in megapixels")

@@ -11,8 +11,8 @@ from typing import Any, TypedDict
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from contract.transform import BadImage, to_pixels
-from inference.artefacts import Artefact, ArtefactStore
+from contract.transform import BadImage, ImageLimits, to_pixels
+from inference.artefacts import Artefact, ArtefactStore, DamagedArtefact
 from inference.card import BadCard
 from inference.choice import ModelMissing, ModelUnknown, choose, resolve
 from inference.classifier import top_k
@@ -45,12 +45,19 @@ def ask_server(url: str, images: list[Path], model: str | None, precision: str |
     params = {"model": model, "precision": precision, "top_k": k}
     wanted = {key: value for key, value in params.items() if value is not None}
     answer: Results = {"model": "", "precision": "", "results": []}
-    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+    with _client(url) as client:
         for group in _groups(images):
             readable = [path for path in group if _unreadable(path) is None]
             sent = iter(_post(client, readable, wanted, answer))
             answer["results"] += [_unreadable(path) or next(sent) for path in group]
     return answer
+
+
+def _client(url: str) -> httpx.Client:
+    try:
+        return httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise CannotAnswer(f"{url!r} is no server's address ({error})") from error
 
 
 def _groups(images: list[Path]) -> Iterator[list[Path]]:
@@ -76,18 +83,31 @@ def _as_the_server_says(state: RetryCallState) -> float:
 
 def _post_once(client: httpx.Client, paths: list[Path], params: dict[str, Any]) -> Results:
     with ExitStack() as stack:
-        files = [("images", (path.name, stack.enter_context(path.open("rb")))) for path in paths]
+        files = [("images", (_sendable(path), stack.enter_context(path.open("rb")))) for path in paths]
         try:
             response = client.post("/v1/predict", files=files, params=params)
         except (httpx.TransportError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             message = f"the server at {client.base_url} does not answer ({error}). Is it running? `make run` starts one"
             raise CannotAnswer(message) from error
     if response.is_success:
-        return response.json()  # type: ignore[no-any-return]
+        return _results(response)
     message = _message(response)
     if response.status_code in (429, 503):
         raise _Busy(message, float(response.headers.get("retry-after", 1)))
     raise CannotAnswer(message)
+
+
+def _sendable(path: Path) -> str:
+    """The name in characters that UTF-8 has: file systems allow bytes that it does not."""
+    return path.name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _results(response: httpx.Response) -> Results:
+    try:
+        body = response.json()
+        return {key: body[key] for key in ("model", "precision", "results")}  # type: ignore[return-value]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CannotAnswer(f"{response.url} answered, and not as a Ninefold server does") from error
 
 
 def _message(response: httpx.Response) -> str:
@@ -107,7 +127,7 @@ def _unreadable(path: Path) -> dict[str, Any] | None:
 
 
 def _error_row(path: Path, code: str, message: str) -> dict[str, Any]:
-    return {"name": path.name, "status": "error", "error": {"code": code, "message": message}}
+    return {"name": _sendable(path), "status": "error", "error": {"code": code, "message": message}}
 
 
 def predict_here(models_dir: Path, images: list[Path], model: str | None, precision: str | None, k: int) -> Results:
@@ -115,7 +135,10 @@ def predict_here(models_dir: Path, images: list[Path], model: str | None, precis
     from inference.openvino_classifier import OpenVinoClassifier  # noqa: PLC0415  # half a second that --help need not wait
 
     artefact = _artefact(ArtefactStore(models_dir), model, precision)
-    classifier = OpenVinoClassifier(artefact)
+    try:
+        classifier = OpenVinoClassifier(artefact)
+    except DamagedArtefact as error:
+        raise CannotAnswer(str(error)) from error
     results = [_row(path, artefact, classifier, k) for path in images]
     return {"model": artefact.card.model, "precision": artefact.card.precision, "results": results}
 
@@ -135,8 +158,10 @@ def _row(path: Path, artefact: Artefact, classifier: Any, k: int) -> dict[str, A
     if (row := _unreadable(path)) is not None:
         return row
     try:
+        if path.stat().st_size > ImageLimits().max_bytes:  # known without reading it
+            return _error_row(path, "too_many_bytes", "The file is larger than 25 MB, the most there may be.")
         pixels = to_pixels(path.read_bytes(), artefact.card.transform)
     except BadImage as bad:
         return _error_row(path, bad.code, bad.message)
     predictions = top_k(classifier(pixels[None])[0], artefact.card.labels, k)
-    return {"name": path.name, "status": "ok", "predictions": [asdict(prediction) for prediction in predictions]}
+    return {"name": _sendable(path), "status": "ok", "predictions": [asdict(prediction) for prediction in predictions]}

@@ -13,6 +13,7 @@ from cli.console import err, fail, out
 from inference.artefacts import ArtefactStore
 from inference.catalogue import BY_NAME, CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL
 from inference.choice import why_missing
+from inference.classifier import WrongAnswer
 
 app = typer.Typer(help="Build models, and list them.", no_args_is_help=True)
 
@@ -71,6 +72,8 @@ def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> None
             model = build_default(store, _say, weights)
         else:
             build_artefact(model, store, weights, _say)
+    except WrongAnswer as error:
+        fail(f"the build went wrong, and nothing was published: {error}", code=1)
     except (WeightsMissing, WrongWeights) as error:
         if model is not None:
             store.note_missing(model.name, str(error))

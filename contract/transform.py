@@ -2,7 +2,7 @@
 
     bytes --open_image--> header --decode--> pixels of the file --crop and resample--> uint8[H,W,3]
             BadImage: empty, too_many_bytes, unsupported_format, too_many_pixels
-                               BadImage: truncated, corrupt, unsupported_mode
+                               BadImage: truncated, corrupt, unsupported_mode, too_complex
 
 The reference is torchvision's `Resize(shorter side, bilinear, antialias)` + `CenterCrop` on a Pillow image.
 Only the pixels that survive the crop are resampled: `Image.resize(box=…)` takes the same sampling grid as
@@ -22,12 +22,21 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 # Pillow loads its plug-ins on demand; an allow-list needs them there from the start (and all forty would take a while).
 from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin  # noqa: F401  # isort: skip
-from PIL import PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
+from PIL import PngImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
 
 __all__ = ["BadImage", "Header", "ImageLimits", "TransformSpec", "read_header", "to_pixels"]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 """What is accepted. An allow-list: every decoder that is not needed is a risk that is not taken."""
+
+# What honest encoders stay far below, and what makes a small file take minutes: scans of a JPEG, chunks of a PNG.
+_MOST_SCANS = 100
+_MOST_CHUNKS = 20_000
+
+# How many times its pixels (at four bytes) a format's decoder holds at its peak, measured on pictures of 49 megapixels
+# (docs/adr/0009-hostile-pictures.md). Others hold them once; twice if colours are converted or a JPEG is progressive.
+_LAYERS = {"WEBP": 4, "AVIF": 3}
+_BAND_ROWS = 256
 
 # Pillow warns of large pictures and of damaged metadata. Our own limit is stricter, and what counts is an exception.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -51,6 +60,7 @@ _TURNS = {
 _SWAPPING = frozenset(_TURNS[tag] for tag in (5, 6, 7, 8))
 _FLIPS_X = frozenset(_TURNS[tag] for tag in (2, 3, 6, 7))
 _FLIPS_Y = frozenset(_TURNS[tag] for tag in (3, 4, 7, 8))
+_PLAIN = ("RGB", "L")
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 Box = tuple[float, float, float, float]
@@ -123,7 +133,10 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of an image tell: its format, its size in pixels, and the pixels decoding will hold."""
+    """What the first bytes of an image tell: its format, its size in pixels, and what decoding will hold at its peak.
+
+    `decoded_pixels` is counted in pixels of four bytes; a decoder that keeps several copies counts as often.
+    """
 
     format: str
     width: int
@@ -146,7 +159,9 @@ def read_header(data: bytes, spec: TransformSpec, limits: ImageLimits = ImageLim
         # A progressive JPEG keeps all coefficients of the full picture, whatever scale it is decoded at.
         if not image.info.get("progressive"):
             _draft(image, spec)
-        return Header(image.format or "", width, height, image.size[0] * image.size[1])
+        twice = image.mode not in _PLAIN or image.info.get("progressive")
+        layers = _LAYERS.get(image.format or "", 2 if twice else 1)
+        return Header(image.format or "", width, height, image.size[0] * image.size[1] * layers)
 
 
 def to_pixels(data: bytes, spec: TransformSpec, limits: ImageLimits = ImageLimits()) -> Pixels:
@@ -173,6 +188,7 @@ def _open(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
             "too_many_bytes",
             f"The file has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.0f} MB is the most. Send a smaller copy.",
         )
+    _check_structure(data)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -188,15 +204,41 @@ def _open(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     return image
 
 
+def _check_structure(data: bytes) -> None:
+    """Refuses files that are small and yet put together from so many pieces that reading them would take minutes."""
+    if data[:3] == b"\xff\xd8\xff":
+        pieces, most = data.count(b"\xff\xda"), _MOST_SCANS
+    elif data[:8] == b"\x89PNG\r\n\x1a\n":
+        pieces, most = _count_chunks(data), _MOST_CHUNKS
+    else:
+        return
+    if pieces > most:
+        message = (
+            f"The picture is put together from more than {most} pieces. Open it in an image program and save it anew."
+        )
+        raise BadImage("too_complex", message)
+
+
+def _count_chunks(data: bytes) -> int:
+    """The chunks of a PNG; no further than one more than may be."""
+    count, position = 0, 8
+    while position + 8 <= len(data) and count <= _MOST_CHUNKS:
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+        count += 1
+    return count
+
+
 def _too_large(what: str, limits: ImageLimits) -> BadImage:
     most = f"{limits.max_pixels / 1e6:.0f} megapixels is the most"
     return BadImage("too_many_pixels", f"{what}; {most}. Send a smaller copy.")
 
 
 def _what_is_it(data: bytes) -> str:
-    advice = "Send a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
+    advice = "Send a JPEG, PNG, WebP, GIF, BMP or AVIF."
     if data[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"):
         return f"This is a HEIC picture, which is not supported. Export it as a JPEG. {advice}"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return f"This is a TIFF picture, which is not supported. Save it as a PNG. {advice}"
     if data[:4] == b"%PDF":
         return f"This is a PDF document, not a picture. {advice}"
     if data[:4] == b"PK\x03\x04":
@@ -225,8 +267,6 @@ def _transform(image: ImageFile.ImageFile, spec: TransformSpec) -> Pixels:
     full = image.size
     scale = _draft(image, spec)
     image.load()
-    if image.format == "TIFF":  # Pillow turns a TIFF upright while loading it.
-        full = image.size
     turn = _TURNS.get(_orientation(image))
     box = _source_box(full, turn, spec)
     grid = _on_decoded_grid(box, scale, image.size)
@@ -288,8 +328,8 @@ def _resample(image: Image.Image, box: Box, spec: TransformSpec, turned: bool) -
     """
     side, resampling = spec.crop, _FILTERS[spec.interpolation]
     left, top, right, bottom = read = _read_region(image.size, box, spec)
-    if image.mode not in ("RGB", "L") or "transparency" in image.info:
-        image = _flatten(image.crop(read))
+    if image.mode not in _PLAIN or "transparency" in image.info:
+        image = _flatten(image, read)
         box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
         left, top, right, bottom = 0, 0, right - left, bottom - top
     if turned:
@@ -310,19 +350,28 @@ def _read_region(size: tuple[int, int], box: Box, spec: TransformSpec) -> tuple[
     return left, top, right, bottom
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    """Any mode as RGB or L: transparent parts over white, 16-bit grey by its high byte."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise BadImage("unsupported_mode", "The picture has 32 bits a channel. Save it with 8 or 16 bits a channel.")
+def _flatten(image: Image.Image, region: tuple[int, int, int, int]) -> Image.Image:
+    """The region in RGB, whatever the mode; band by band, so that the layers in between cost no memory."""
+    left, top, right, bottom = region
+    flat = Image.new("RGB", (right - left, bottom - top))
+    for row in range(top, bottom, _BAND_ROWS):
+        band = image.crop((left, row, right, min(row + _BAND_ROWS, bottom)))
+        flat.paste(_flat_band(band), (0, row - top))
+    return flat
+
+
+def _flat_band(band: Image.Image) -> Image.Image:
+    """Transparent parts over white, 16-bit grey by its high byte."""
+    if band.mode.startswith("I;16"):
+        values = np.asarray(band)
+        grey = np.where(values == band.info.get("transparency", -1), 255, values >> 8)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     try:
-        if image.mode not in _WITH_ALPHA and "transparency" not in image.info:
-            return image.convert("RGB")
-        layer = image.convert("RGBA")
+        if band.mode not in _WITH_ALPHA and "transparency" not in band.info:
+            return band.convert("RGB")
+        layer = band.convert("RGBA")
     except ValueError as error:
-        raise BadImage(
-            "unsupported_mode", f"The colour mode {image.mode} is not supported. Save the picture as RGB."
-        ) from error
+        message = f"The colour mode {band.mode} is not supported. Save the picture as RGB with 8 bits a channel."
+        raise BadImage("unsupported_mode", message) from error
     white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, layer).convert("RGB")

@@ -43,9 +43,9 @@ def resolve(store: ArtefactStore, model: str, precision: str | None = None) -> V
     """The variant meant by a name and, or without, a precision. Raises ModelUnknown or ModelMissing."""
     if model not in BY_NAME:
         known = ", ".join(entry.name for entry in CATALOGUE if not entry.for_measurements_only)
-        raise ModelUnknown(f"There is no model {model!r}. Known models: {known}.")
+        raise ModelUnknown(f"There is no model {model!r:.60}. Known models: {known}.")
     if precision is not None and precision not in PRECISIONS:
-        raise ModelUnknown(f"There is no precision {precision!r}. Known precisions: {', '.join(PRECISIONS)}.")
+        raise ModelUnknown(f"There is no precision {precision!r:.60}. Known precisions: {', '.join(PRECISIONS)}.")
     built = store.precisions(model)
     if not built:
         raise ModelMissing(f"{model} is not on this server: {why_missing(store, model)}")

@@ -58,6 +58,19 @@ class _Chunk:
     done: asyncio.Future[Logits] = field(compare=False)
 
 
+class Places:
+    """Places in the queue that a caller holds."""
+
+    def __init__(self, take: Callable[[int], None]) -> None:
+        self._take = take
+        self._held = 0
+
+    def resize(self, images: int) -> None:
+        """Holds `images` places from now on. Raises Overloaded, and then holds as many as before."""
+        self._take(images - self._held)
+        self._held = images
+
+
 @dataclass(frozen=True)
 class Inference:
     """One finished call of a classifier, for the metrics."""
@@ -104,17 +117,22 @@ class Scheduler:
     # -- what callers use --------------------------------------------------------------------------------------
 
     @contextmanager
-    def reserve(self, images: int, priority: Priority) -> Iterator[None]:
-        """Holds places in the queue for images that are still to be decoded. Raises Overloaded or Closed."""
+    def reserve(self, images: int, priority: Priority) -> Iterator[Places]:
+        """Holds places in the queue for images still to be received or decoded. Raises Overloaded or Closed."""
         if self._closing:
             raise Closed("the server is shutting down")
-        if self._waiting[priority] + images > self._queue_limit:
-            raise Overloaded(self._retry_after(priority))
-        self._waiting[priority] += images
+        places = Places(lambda more: self._take_places(more, priority))
         try:
-            yield
+            places.resize(images)
+            yield places
         finally:
-            self._waiting[priority] -= images
+            places.resize(0)
+            self._changed.set()
+
+    def _take_places(self, more: int, priority: Priority) -> None:
+        if more > 0 and self._waiting[priority] + more > self._queue_limit:
+            raise Overloaded(self._retry_after(priority))
+        self._waiting[priority] += more
 
     async def submit(self, variant: Variant, pixels: Pixels, priority: Priority) -> Logits:
         """uint8[N,H,W,3] → float32[N,C]. Raises Overloaded, Closed, or what the classifier and its loading raise."""
@@ -123,6 +141,10 @@ class Scheduler:
 
     async def run(self, variant: Variant, pixels: Pixels, priority: Priority) -> Logits:
         """As `submit`, for images whose places the caller has reserved."""
+        if not len(pixels):
+            raise ValueError("there is no image in the submission")
+        if not self.alive:
+            raise Closed("the server is shutting down")
         self._users[variant] += 1
         try:
             classifier = await self._classifier(variant)
@@ -159,7 +181,7 @@ class Scheduler:
         self._closing = True
         self._changed.set()
         await asyncio.gather(*self._lanes)
-        self._threads.shutdown()
+        await asyncio.to_thread(self._threads.shutdown)
 
     # -- the lanes ---------------------------------------------------------------------------------------------
 
@@ -173,7 +195,8 @@ class Scheduler:
                 heapq.heappop(self._heap)
             if self._heap:
                 return self._take()
-            if self._closing and not any(self._users.values()):
+            if self._closing and not any(self._users.values()) and not any(self._waiting.values()):
+                self._changed.set()  # for the other lanes
                 return None
             self._changed.clear()
             await self._changed.wait()
@@ -190,9 +213,9 @@ class Scheduler:
 
     async def _call(self, batch: list[_Chunk]) -> None:
         variant = batch[0].variant
-        pixels = batch[0].pixels if len(batch) == 1 else np.concatenate([chunk.pixels for chunk in batch])
         started = time.perf_counter()
         try:
+            pixels = batch[0].pixels if len(batch) == 1 else np.concatenate([chunk.pixels for chunk in batch])
             logits = await asyncio.get_running_loop().run_in_executor(self._threads, self._loaded[variant], pixels)
             self._account(Inference(variant, len(pixels), time.perf_counter() - started))
         except Exception as error:  # noqa: BLE001  # it belongs to the callers; the lane must live

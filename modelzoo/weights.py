@@ -6,6 +6,7 @@ progress bar and checks the hash; a package's file is read where pip put it; a l
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import os
 import re
@@ -99,12 +100,14 @@ def download(address: str, prefix: str, downloads: Path) -> Path:
 
 
 def _probe(address: str) -> None:
-    request = urllib.request.Request(address, method="HEAD")  # noqa: S310  # the address is the operator's own
     try:
+        request = urllib.request.Request(address, method="HEAD")  # noqa: S310  # the address is the operator's own
         with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
             return
     except urllib.error.HTTPError as error:
         raise WeightsMissing(f"{_host(address)} answered {error.code} for its weights") from error
+    except (ValueError, http.client.InvalidURL) as error:
+        raise WeightsMissing(f"{address} is no address to download from ({MIRROR_SETTING})") from error
     except OSError as error:
         raise WeightsMissing(f"{_host(address)}, which has its weights, cannot be reached ({_words(error)})") from error
 
@@ -124,8 +127,11 @@ def _mirrored(address: str) -> str:
     mirror = os.environ.get(MIRROR_SETTING)
     if not mirror:
         return address
-    base = urlsplit(mirror)
     name = Path(urlsplit(address).path).name
+    try:
+        base = urlsplit(mirror)
+    except ValueError as error:
+        raise WeightsMissing(f"{mirror} is no address to download from ({MIRROR_SETTING})") from error
     return urlunsplit((base.scheme, base.netloc, f"{base.path.rstrip('/')}/{name}", "", ""))
 
 

@@ -45,10 +45,10 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_with(kind: bytes, data: bytes) -> bytes:
-    """A valid PNG with one more chunk right after its header."""
+def png_with(kind: bytes, data: bytes, times: int = 1) -> bytes:
+    """A valid PNG with one more chunk, or many, right after its header."""
     plain = encode(photo((64, 64)), "PNG")
-    return plain[:33] + png_chunk(kind, data) + plain[33:]
+    return plain[:33] + png_chunk(kind, data) * times + plain[33:]
 
 
 def png_of_size(width: int, height: int) -> bytes:

@@ -4,8 +4,10 @@
     ├── no_images · too_many_images · invalid_parameter · malformed_multipart   422
     ├── unsupported_media_type                                                  415
     ├── body_too_large                                                          413
+    ├── upload_stalled                                                          408
     ├── unknown_model, or no such path 404 · method_not_allowed 405 · model_missing 409
     ├── overloaded 429 · not_ready 503        both with Retry-After
+    ├── model_damaged                                                           503
     ├── disk_full (no room for what is being uploaded)                          507
     └── internal                                                                500
 
@@ -21,6 +23,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from inference.artefacts import DamagedArtefact
+from inference.card import BadCard
 from inference.choice import ModelMissing, ModelUnknown
 from inference.scheduler import Closed, Overloaded
 
@@ -28,26 +32,25 @@ from inference.scheduler import Closed, Overloaded
 class ApiError(Exception):
     """A request that is refused: `message` says what to do."""
 
-    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
-        self.retry_after = retry_after
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def response(self) -> JSONResponse:
         """The error as its answer."""
-        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
         body = {"error": {"code": self.code, "message": self.message}}
-        return JSONResponse(body, status_code=self.status, headers=headers)
+        return JSONResponse(body, status_code=self.status, headers=self.headers)
 
 
 def not_ready(why: str) -> ApiError:
     """The answer while no model can answer."""
-    return ApiError(503, "not_ready", f"The server is not ready: {why}.", retry_after=1)
+    return ApiError(503, "not_ready", f"The server is not ready: {why}.", retry_after="1")
 
 
-def translate(error: Exception) -> ApiError:  # noqa: PLR0911  # one line a kind of error
+def translate(error: Exception) -> ApiError:  # noqa: C901, PLR0911  # one line a kind of error
     """Any exception that a route lets out, as the error it is to the caller."""
     match error:
         case ApiError():
@@ -58,7 +61,9 @@ def translate(error: Exception) -> ApiError:  # noqa: PLR0911  # one line a kind
             return ApiError(409, "model_missing", str(error))
         case Overloaded():
             message = f"The server has as much to do as it can take. Try again in {error.retry_after} s."
-            return ApiError(429, "overloaded", message, error.retry_after)
+            return ApiError(429, "overloaded", message, retry_after=str(error.retry_after))
+        case DamagedArtefact() | BadCard():
+            return ApiError(503, "model_damaged", f"{error}.")
         case Closed():
             return not_ready("it is shutting down")
         case RequestValidationError():
@@ -78,7 +83,8 @@ def _http_error(error: HTTPException) -> ApiError:
     if error.status_code == 404:
         return ApiError(404, "not_found", "There is nothing at this address. /docs lists what there is.")
     phrase = HTTPStatus(error.status_code).phrase
-    return ApiError(error.status_code, phrase.lower().replace(" ", "_"), f"{str(error.detail).rstrip('.')}.")
+    code, headers = phrase.lower().replace(" ", "_"), error.headers or {}
+    return ApiError(error.status_code, code, f"{str(error.detail).rstrip('.')}.", **headers)
 
 
 def install(app: FastAPI) -> None:
@@ -87,5 +93,6 @@ def install(app: FastAPI) -> None:
     async def render(_: Request, error: Exception) -> JSONResponse:
         return translate(error).response()
 
-    for kind in (ApiError, ModelUnknown, ModelMissing, Overloaded, Closed, RequestValidationError, HTTPException):
+    of_models = (ModelUnknown, ModelMissing, DamagedArtefact, BadCard)
+    for kind in (ApiError, *of_models, Overloaded, Closed, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, render)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -62,15 +63,21 @@ class RequestRecord:
         self._metrics.request_seconds.labels(route).observe(seconds)
         if scope["path"] not in _QUIET or status >= 400:
             milliseconds = round(seconds * 1000, 1)
-            log.info("request", method=scope["method"], path=scope["path"], status=status, milliseconds=milliseconds)
+            path = scope.get("raw_path", b"").decode(
+                "ascii", "replace"
+            )  # percent-encoded: nothing a terminal would obey
+            log.info("request", method=scope["method"], path=path, status=status, milliseconds=milliseconds)
 
 
 class BodyLimit:
-    """Refuses a body over `limit` bytes: by its announced length, or as soon as that much has arrived."""
+    """Refuses a body over `limit` bytes, by its announced length or as soon as that much has arrived, and one that
+    sends nothing for `stall_seconds`.
+    """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, stall_seconds: float) -> None:
         self._app = app
         self._limit = limit
+        self._stall_seconds = stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -81,11 +88,16 @@ class BodyLimit:
         if announced.isdigit() and int(announced) > self._limit:
             await self._too_large().response()(scope, receive, send)
             return
-        received = 0
+        received, complete = 0, False
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            try:
+                # What comes after the body is the client's going away: that may take as long as it likes.
+                message = await asyncio.wait_for(receive(), None if complete else self._stall_seconds)
+            except TimeoutError as error:
+                raise self._stalled() from error
+            complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._limit:
                 raise self._too_large()
@@ -94,6 +106,9 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
     def _too_large(self) -> ApiError:
-        return ApiError(
-            413, "body_too_large", f"A request may have {self._limit / 1e6:.0f} MB. Send fewer pictures at once."
-        )
+        message = f"A request may have {self._limit / 1e6:.0f} MB. Send fewer pictures at once."
+        return ApiError(413, "body_too_large", message, connection="close")
+
+    def _stalled(self) -> ApiError:
+        message = f"Nothing came for {self._stall_seconds:.0f} s. Send the request again."
+        return ApiError(408, "upload_stalled", message, connection="close")

@@ -57,10 +57,9 @@ async def predict(
     if not predictor.ready:
         raise not_ready(predictor.why_not_ready)
     variant = predictor.resolve(model, precision)
-    with predictor.scheduler.reserve(1, Priority.INTERACTIVE):
-        pass  # a full queue refuses before the body is read
-    async with uploads(request, request.app.state.settings.max_images) as files:
-        with predictor.scheduler.reserve(len(files), Priority.INTERACTIVE):
+    with predictor.receiving(), predictor.scheduler.reserve(1, Priority.INTERACTIVE) as places:
+        async with uploads(request, request.app.state.settings.max_images) as files:
+            places.resize(len(files))
             rows = asyncio.gather(*(_row(request, variant, file, top_k) for file in files))
             results = await _unless_gone(request, rows)
     return PredictResponse(model=variant.model, precision=variant.precision, results=results)

@@ -19,7 +19,7 @@ router = APIRouter(tags=["status"])
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
 
 
-@router.get("/healthz", responses=_NOT_READY)
+@router.api_route("/healthz", methods=["GET", "HEAD"], responses=_NOT_READY)
 async def healthz(request: Request) -> StatusBody:
     """200 while the process can work at all; restart it otherwise."""
     if not request.app.state.predictor.scheduler.alive:
@@ -27,11 +27,13 @@ async def healthz(request: Request) -> StatusBody:
     return StatusBody(status="ok")
 
 
-@router.get("/readyz", responses=_NOT_READY)
+@router.api_route("/readyz", methods=["GET", "HEAD"], responses=_NOT_READY)
 async def readyz(request: Request) -> StatusBody:
     """200 once the golden image got its expected answer; send traffic only then."""
     predictor: Predictor = request.app.state.predictor
-    if not predictor.ready or not predictor.scheduler.alive:
+    if not predictor.scheduler.alive:
+        raise not_ready("a worker of the scheduler has died, and the server must be restarted")
+    if not predictor.ready:
         raise not_ready(predictor.why_not_ready)
     return StatusBody(status="ready")
 

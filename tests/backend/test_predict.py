@@ -108,6 +108,10 @@ def test_odd_pictures_are_answered(server: Service, data: bytes) -> None:
         ("🦊 fox.jpg", "🦊 fox.jpg"),
         ("<script>alert(1)</script>.jpg", "script>.jpg"),
         ("<b>bold.jpg", "<b>bold.jpg"),
+        ("Screenshot 9.41\u202fAM.png", "Screenshot 9.41\u202fAM.png"),
+        ("写真\u3000一 👩\u200d🚀.jpg", "写真\u3000一 👩\u200d🚀.jpg"),
+        ("gpj.\u202ecat\x1b[31m.jpg", "gpj.cat[31m.jpg"),
+        ("..", "image 1"),
         ("x" * 400 + ".jpg", "x" * 255),
     ],
 )

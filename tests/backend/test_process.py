@@ -1,5 +1,6 @@
 """The server as the process people start: its start, its memory, its end."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,11 +11,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+from PIL import Image
 
 from tests import pictures
-from tests.servers import ROOT, process
+from tests.servers import ROOT, Service, process
 
 KOALA = ("koala.jpg", pictures.sample("koala.jpg"))
 
@@ -92,6 +95,29 @@ def test_sigterm_finishes_what_was_accepted(models_dir: Path) -> None:
         asking.join(30)
         assert answers == ["ok"] * 3
         assert server.process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_sigterm_does_not_wait_for_ever_for_a_picture_that_takes_for_ever(models_dir: Path) -> None:
+    slow = pictures.encode(Image.new("RGB", (7000, 7000), (90, 120, 30)), "JPEG", progressive=True)
+    end = slow.rindex(b"\xff\xda")
+    scan = slow[end:-2]
+    with process(models_dir, NINEFOLD_SHUTDOWN_SECONDS="1", NINEFOLD_DECODE_THREADS="1") as server:
+        server.wait_ready()
+        assert server.process is not None
+        bomb = slow[:-2] + scan * 80 + slow[-2:]
+        asking = threading.Thread(target=_ask, args=(server, bomb))
+        asking.start()
+        deadline = time.monotonic() + 10
+        while not server.metric('ninefold_waiting_images{priority="interactive"}'):
+            assert time.monotonic() < deadline
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(10)
+        asking.join(10)
+
+
+def _ask(server: Service, data: bytes) -> None:
+    with contextlib.suppress(httpx.TransportError):
+        server.post(*[("slow.jpg", data)] * 9)
 
 
 def test_a_missing_model_that_was_asked_for_stops_the_start(models_dir: Path, tmp_path: Path) -> None:

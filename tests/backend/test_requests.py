@@ -273,3 +273,90 @@ def hang_up_when(server: Service, start: bytes, body: bytes, entered: threading.
     with socket.create_connection((address.hostname, address.port)) as connection:
         connection.sendall(start + body)
         assert entered.wait(10)
+
+
+def part(name: str, data: bytes) -> bytes:
+    return f'--x\r\nContent-Disposition: form-data; name="images"; filename="{name}"\r\n\r\n'.encode() + data + b"\r\n"
+
+
+def multipart(server: Service, body: bytes, content_type: str = "multipart/form-data; boundary=x") -> httpx.Response:
+    return server.client.post("/v1/predict", content=body, headers={"content-type": content_type})
+
+
+@pytest.mark.parametrize("cut", [1, 4, 6, 1000, len(PICTURE[1])])
+def test_a_multipart_that_breaks_off_is_never_answered_with_fewer_pictures(server: Service, cut: int) -> None:
+    body = part("1.jpg", PICTURE[1]) + part("2.jpg", PICTURE[1]) + b"--x--\r\n"
+    assert len(multipart(server, body).json()["results"]) == 2
+    assert len(multipart(server, body[:-2]).json()["results"]) == 2  # the line break after the end is not needed
+    assert "breaks off" in refused(multipart(server, body[: -2 - cut]), 422, "malformed_multipart")
+
+
+@pytest.mark.parametrize("charset", ["undefined", "utf-16", "nonsense", "idna"])
+def test_a_charset_in_the_header_does_no_harm(server: Service, charset: str) -> None:
+    body = part("1.jpg", PICTURE[1]) + b"--x--\r\n"
+    answer = multipart(server, body, f"multipart/form-data; boundary=x; charset={charset}")
+    assert answer.json()["results"][0]["status"] == "ok"
+
+
+def test_too_many_fields_are_not_called_too_many_pictures(server: Service) -> None:
+    fields = {f"f{n}": (None, "x") for n in range(11)}
+    refused(server.client.post("/v1/predict", files={**fields, "images": PICTURE}), 422, "malformed_multipart")
+
+
+def test_an_upload_that_stalls_is_given_up(models_dir: Path) -> None:
+    with serve(models_dir, stall_seconds=0.3) as server:
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+            connection.sendall(head(5_000_000) + b"\0" * 1000)
+            answer = b""
+            while piece := connection.recv(4096):
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 408") and b"upload_stalled" in answer
+        assert server.predict(PICTURE)[0]["status"] == "ok"
+
+
+def test_uploads_on_their_way_are_bounded(models_dir: Path) -> None:
+    with serve(models_dir, max_uploads=3) as server:
+        address = urlsplit(server.url)
+        held = [socket.create_connection((address.hostname, address.port)) for _ in range(3)]
+        try:
+            for connection in held:
+                connection.sendall(head(5_000_000) + b"\0" * 1000)
+            deadline = time.monotonic() + 10
+            while server.metric('ninefold_waiting_images{priority="interactive"}') < 3:
+                assert time.monotonic() < deadline
+            answer = server.post(PICTURE)
+            refused(answer, 429, "overloaded")
+            assert answer.headers["retry-after"] == "1"
+        finally:
+            for connection in held:
+                connection.close()
+        deadline = time.monotonic() + 10
+        while server.post(PICTURE).status_code != 200:
+            assert time.monotonic() < deadline, "the places were not given free"
+            time.sleep(0.02)
+
+
+def test_health_answers_head_and_a_405_says_what_is_allowed(server: Service) -> None:
+    assert server.client.head("/healthz").status_code == server.client.head("/readyz").status_code == 200
+    assert server.client.delete("/v1/predict").headers["allow"] == "POST"
+
+
+def test_a_long_name_of_a_model_is_not_sent_back_whole(server: Service) -> None:
+    assert len(server.post(PICTURE, model="x" * 30_000).content) < 500
+
+
+def test_a_damaged_model_says_so_and_answers_once_it_is_mended(models_dir: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for name in ("efficientnet_lite0", "resnet18-seeded"):
+        shutil.copytree(models_dir / name, tmp_path / name)
+    network = tmp_path / "resnet18-seeded" / "fp32" / "model.xml"
+    good = network.read_bytes()
+    with serve(tmp_path) as server:
+        network.write_bytes(good + b"\n")
+        assert "--force" in refused(server.post(PICTURE, model="resnet18-seeded"), 503, "model_damaged")
+        network.write_bytes(good)
+        assert server.post(PICTURE, model="resnet18-seeded").status_code == 200
+        (tmp_path / "efficientnet_lite0" / "fp32" / "card.json").write_text("{")
+        assert server.post(PICTURE).status_code == 200  # what is loaded goes on

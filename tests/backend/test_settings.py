@@ -20,3 +20,9 @@ def test_settings_are_frozen_and_read_from_the_environment(monkeypatch: pytest.M
     assert settings.image_limits.max_bytes == 3_000_000
     with pytest.raises(ValidationError):
         settings.port = 1  # type: ignore[misc]
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MODEL", "PRECISION", "PORT"):
+        monkeypatch.setenv(f"NINEFOLD_{name}", "")
+    assert (Settings().model, Settings().precision, Settings().port) == (None, None, 8000)

@@ -91,6 +91,7 @@ def test_unreadable_pictures_alone_reach_no_server(tmp_path: Path) -> None:
     [
         (["--server", "http://127.0.0.1:1"], "make run"),
         (["--server", "nonsense"], "does not answer"),
+        (["--server", "http://[::"], "no server's address"),
         (["--models-dir", "/nowhere"], "ninefold models build"),
     ],
 )
@@ -110,6 +111,24 @@ def test_hostile_names_do_not_reach_the_terminal(tmp_path: Path, models_dir: Pat
     shutil.copy(KOALA, path)
     result = ninefold("predict", str(path), "--models-dir", str(models_dir))
     assert result.exit_code == 0 and "\x1b" not in result.stdout and "[red]" in result.stdout
+
+
+def test_names_that_are_no_utf8_are_answered(tmp_path: Path, models_dir: Path, server: Service) -> None:
+    path = tmp_path / b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    try:
+        shutil.copy(KOALA, path)
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    for where in (["--server", server.url], ["--models-dir", str(models_dir)]):
+        result = ninefold("predict", str(path), "--json", *where)
+        assert result.exit_code == 0 and rows(result)[0]["name"] == "caf?.jpg"
+
+
+def test_a_damaged_model_is_one_sentence(tmp_path: Path, models_dir: Path) -> None:
+    shutil.copytree(models_dir / "efficientnet_lite0", tmp_path / "efficientnet_lite0")
+    (tmp_path / "efficientnet_lite0" / "fp32" / "model.bin").write_bytes(b"")
+    result = ninefold("predict", KOALA, "--models-dir", str(tmp_path))
+    assert result.exit_code == 2 and "--force" in result.stderr
 
 
 def test_a_busy_server_is_asked_again_when_it_says(models_dir: Path) -> None:

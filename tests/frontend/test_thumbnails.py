@@ -44,7 +44,7 @@ def test_other_modes_are_shown(mode: str) -> None:
         if mode == "I;16"
         else photo((16, 12)).convert("L" if mode == "LA" else "RGB").convert(mode)
     )
-    assert opened(thumbnail(encode(image, "TIFF"))).mode == "RGB"
+    assert opened(thumbnail(encode(image, "JPEG" if mode == "CMYK" else "PNG"))).mode == "RGB"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20000, 1)])
@@ -66,3 +66,8 @@ def test_extreme_shapes_are_shown(size: tuple[int, int]) -> None:
 )
 def test_what_cannot_be_shown_is_none_or_a_picture_but_never_an_error(data: bytes) -> None:
     assert thumbnail(data) is None or opened(thumbnail(data)).format == "JPEG"
+
+
+@pytest.mark.parametrize("data", [jpeg() + b"\xff\xda" * 101, encode(photo(), "PNG") + b"tEXt" * 20_001])
+def test_a_file_of_countless_pieces_has_no_preview(data: bytes) -> None:
+    assert thumbnail(data) is None

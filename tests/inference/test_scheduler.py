@@ -250,3 +250,56 @@ def test_every_call_is_reported() -> None:
 
     asyncio.run(main())
     assert sorted(report.images for report in reports) == [1, 2] and all(r.variant == A for r in reports)
+
+
+def test_submissions_that_do_not_fit_together_fail_and_the_lane_lives() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        fake.gate.clear()
+        first = asyncio.create_task(scheduler.submit(A, images(0), INTERACTIVE))
+        await until(lambda: fake.calls)
+        wide = np.zeros((1, 1, 2, 3), np.uint8)
+        pair = [asyncio.create_task(scheduler.submit(A, pixels, INTERACTIVE)) for pixels in (images(1), wide)]
+        await until(lambda: scheduler.waiting(INTERACTIVE) == 3)
+        fake.gate.set()
+        await first
+        outcomes = await asyncio.gather(*pair, return_exceptions=True)
+        assert all(isinstance(outcome, ValueError) for outcome in outcomes) and scheduler.alive
+
+    run(test, FakeClassifier(max_batch=8))
+
+
+def test_closing_waits_for_images_that_are_still_being_decoded() -> None:
+    async def main() -> None:
+        scheduler = Scheduler(lambda _: FakeClassifier(), lanes=2)
+        with scheduler.reserve(1, INTERACTIVE):
+            closing = asyncio.create_task(scheduler.close())
+            await asyncio.sleep(0.01)
+            assert not closing.done()
+            assert len(await scheduler.run(A, images(1), INTERACTIVE)) == 1
+        await closing
+        with pytest.raises(Closed):
+            await scheduler.run(A, images(1), INTERACTIVE)
+
+    asyncio.run(main())
+
+
+def test_places_can_be_changed_and_a_refusal_leaves_them_as_they_were() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        with scheduler.reserve(1, INTERACTIVE) as places:
+            places.resize(4)
+            with pytest.raises(Overloaded):
+                places.resize(5)
+            assert scheduler.waiting(INTERACTIVE) == 4
+            places.resize(2)
+            assert scheduler.waiting(INTERACTIVE) == 2
+        assert scheduler.waiting(INTERACTIVE) == 0
+
+    run(test, queue_limit=4)
+
+
+def test_no_images_are_no_submission() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        with pytest.raises(ValueError, match="no image"):
+            await scheduler.submit(A, images(), INTERACTIVE)
+
+    run(test)

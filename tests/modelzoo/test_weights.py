@@ -122,6 +122,15 @@ def test_a_mirror_takes_the_place_of_the_address(
     assert files.requests == [f"HEAD /torch/{name}"]
 
 
+@pytest.mark.parametrize("mirror", ["nonsense", "http://127.0.0.1:12x", "http://[::"])
+def test_a_mirror_that_is_no_address_is_said_to_be_none(
+    mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NINEFOLD_WEIGHTS_MIRROR", mirror)
+    with pytest.raises(WeightsMissing, match="NINEFOLD_WEIGHTS_MIRROR"):
+        obtain(RESNET, None, tmp_path)
+
+
 def test_a_local_file_must_be_the_very_one(tmp_path: Path) -> None:
     other = tmp_path / "resnet18.pth"
     other.write_bytes(b"something else")

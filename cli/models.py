@@ -62,10 +62,11 @@ def build(
 
 
 def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> None:
-    with err.status("Loading torch …"):
-        from modelzoo.build import build as build_artefact  # noqa: PLC0415  # torch takes seconds; only the build needs it
-        from modelzoo.default import build_default  # noqa: PLC0415
-        from modelzoo.weights import WeightsMissing, WrongWeights  # noqa: PLC0415
+    _say("Loading torch …")
+    from modelzoo.build import build as build_artefact  # noqa: PLC0415  # torch takes seconds; only the build needs it
+    from modelzoo.default import build_default  # noqa: PLC0415
+    from modelzoo.weights import WeightsMissing, WrongWeights  # noqa: PLC0415
+
     model = BY_NAME[name] if name else None
     try:
         if model is None:

@@ -45,7 +45,7 @@ def build(model: Model, store: ArtefactStore, local: Path | None = None, say: Sa
     reference = TorchClassifier(network, model.transform)
 
     def write(folder: Path) -> None:
-        say("Converting it to OpenVINO …")
+        say("Converting it to OpenVINO (about ten seconds) …")
         write_ir(network, model.transform.crop, folder)
         (folder / GOLDEN.name).write_bytes(GOLDEN.read_bytes())
         artefact = Artefact(folder, _card(model, weights, reference, folder))

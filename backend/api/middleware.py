@@ -61,7 +61,7 @@ class RequestRecord:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(scope["method"], route, status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        if scope["path"] not in _QUIET or status >= 400:
+        if scope["path"] not in _QUIET:
             milliseconds = round(seconds * 1000, 1)
             path = scope.get("raw_path", b"").decode(
                 "ascii", "replace"

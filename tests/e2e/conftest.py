@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.e2e.harness import ARGUMENTS, find_chromium, page_process
+from scripts.browser import find_browser
+from tests.e2e.harness import ARGUMENTS, page_process
 from tests.e2e.visitor import Visitor
 from tests.servers import Service, process
 
@@ -20,7 +21,7 @@ expect.set_options(timeout=SECONDS * 1000)
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        chromium = find_chromium(playwright)
+        chromium = find_browser()
         if chromium is None:
             pytest.skip("no Chromium: install one, or name it in NINEFOLD_CHROMIUM")
         started = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from tempfile import TemporaryFile
 
 import httpx
-from playwright.sync_api import Playwright
 
 from tests.servers import ROOT, free_port
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _QUIET = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 CAMERA = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 ARGUMENTS = [*_QUIET, *CAMERA]
-
-
-def find_chromium(playwright: Playwright) -> str | None:
-    """The one named by NINEFOLD_CHROMIUM, else one on the path, else Playwright's own; None where there is none."""
-    if named := os.environ.get("NINEFOLD_CHROMIUM"):
-        return named
-    found = (path for name in _NAMES if (path := shutil.which(name)))
-    own = playwright.chromium.executable_path
-    return next(found, own if Path(own).exists() else None)
 
 
 @contextmanager

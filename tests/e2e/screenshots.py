@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.e2e.harness import ARGUMENTS, find_chromium, page_process
+from scripts.browser import find_browser
+from tests.e2e.harness import ARGUMENTS, page_process
 from tests.servers import ROOT, process
 
 SHOTS = (
@@ -27,7 +28,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with process(ROOT / "models") as server, page_process(server.url) as address, sync_playwright() as playwright:
         server.wait_ready()
-        browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=ARGUMENTS)
         for name, width, height, scheme in SHOTS:
             save(shoot(browser, address, width, height, scheme), folder / name)
 

@@ -19,7 +19,8 @@ router = APIRouter(tags=["status"])
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
 
 
-@router.api_route("/healthz", methods=["GET", "HEAD"], responses=_NOT_READY)
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", responses=_NOT_READY)
 async def healthz(request: Request) -> StatusBody:
     """200 while the process can work at all; restart it otherwise."""
     if not request.app.state.predictor.scheduler.alive:
@@ -27,7 +28,8 @@ async def healthz(request: Request) -> StatusBody:
     return StatusBody(status="ok")
 
 
-@router.api_route("/readyz", methods=["GET", "HEAD"], responses=_NOT_READY)
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", responses=_NOT_READY)
 async def readyz(request: Request) -> StatusBody:
     """200 once the golden image got its expected answer; send traffic only then."""
     predictor: Predictor = request.app.state.predictor

@@ -24,10 +24,11 @@ check: ## format, lint, types, and who may import whom
 	$(PYTHON_HERE) -m mypy $(SOURCES)
 	.venv/bin/lint-imports
 
-bench: ## accuracy, memory, and pixels against the reference
+bench: ## accuracy, memory, streams, and pixels against the reference (ARGS=--quick: on fewer pictures)
 	@scripts/setup.sh test
 	@$(PYTHON_HERE) -m bench.accuracy
 	@$(PYTHON_HERE) -m bench.memory
+	@$(PYTHON_HERE) -m bench.streams
 	@$(PYTHON_HERE) -m bench.pixels $(ARGS)
 
 clean: ## remove what was installed, built and cached here

@@ -1,6 +1,5 @@
 """The server as the process people start: its start, its memory, its end."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -11,13 +10,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
-from PIL import Image
 
 from tests import pictures
-from tests.servers import ROOT, Service, process
+from tests.servers import ROOT, process
 
 KOALA = ("koala.jpg", pictures.sample("koala.jpg"))
 
@@ -97,27 +94,22 @@ def test_sigterm_finishes_what_was_accepted(models_dir: Path) -> None:
         assert server.process.wait(20) in (0, -signal.SIGTERM)
 
 
-def test_sigterm_does_not_wait_for_ever_for_a_picture_that_takes_for_ever(models_dir: Path) -> None:
-    slow = pictures.encode(Image.new("RGB", (7000, 7000), (90, 120, 30)), "JPEG", progressive=True)
-    end = slow.rindex(b"\xff\xda")
-    scan = slow[end:-2]
-    with process(models_dir, NINEFOLD_SHUTDOWN_SECONDS="1", NINEFOLD_DECODE_THREADS="1") as server:
-        server.wait_ready()
-        assert server.process is not None
-        bomb = slow[:-2] + scan * 80 + slow[-2:]
-        asking = threading.Thread(target=_ask, args=(server, bomb))
-        asking.start()
-        deadline = time.monotonic() + 10
-        while not server.metric('ninefold_waiting_images{priority="interactive"}'):
-            assert time.monotonic() < deadline
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(10)
-        asking.join(10)
-
-
-def _ask(server: Service, data: bytes) -> None:
-    with contextlib.suppress(httpx.TransportError):
-        server.post(*[("slow.jpg", data)] * 9)
+def test_the_process_ends_while_a_picture_is_still_being_decoded() -> None:
+    """A decoding thread that is busy for minutes: neither the decoder nor Python's own end may wait for it."""
+    code = (
+        "import time\n"
+        "from backend.__main__ import _leave\n"
+        "from backend.decoding import Decoder\n"
+        "from contract.transform import ImageLimits\n"
+        "decoder = Decoder(1, 1, ImageLimits())\n"
+        "decoder._threads.submit(time.sleep, 300)\n"
+        "decoder.close()\n"
+        "_leave()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "still being decoded" in done.stderr
 
 
 def test_a_missing_model_that_was_asked_for_stops_the_start(models_dir: Path, tmp_path: Path) -> None:

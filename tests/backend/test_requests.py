@@ -250,9 +250,10 @@ def test_a_client_that_does_not_wait_for_its_answer_gives_its_place_free(models_
         original = decoder._decode
 
         def slow(read, spec):
+            pixels = original(read, spec)
             entered.set()
             assert release.wait(10)
-            return original(read, spec)
+            return pixels
 
         decoder._decode = slow
         body = PICTURE[1] + b"\r\n--x--\r\n"
@@ -266,6 +267,7 @@ def test_a_client_that_does_not_wait_for_its_answer_gives_its_place_free(models_
         decoder._decode = original
         release.set()
         assert server.predict(PICTURE)[0]["status"] == "ok"
+        assert server.metric('ninefold_images_total{outcome="ok"}') == 1, "nothing was classified for who went away"
 
 
 def hang_up_when(server: Service, start: bytes, body: bytes, entered: threading.Event) -> None:

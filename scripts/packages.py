@@ -16,7 +16,7 @@ from scripts.watched import run_watched
 
 REQUIREMENTS = ROOT / "requirements"
 CONSTRAINTS = REQUIREMENTS / "constraints.txt"
-_PRODUCT = ("backend", "frontend", "cli", "modelzoo", "run")
+_PRODUCT = ("backend", "frontend", "cli", "modelzoo", "localcloud", "run")
 GROUPS = {"run": _PRODUCT, "test": (*_PRODUCT, "test"), "check": (*_PRODUCT, "test", "check")}
 _UV_PIP = [str(UV), "pip", "install", "--python", str(PYTHON)]
 _PROBE_SECONDS = 10

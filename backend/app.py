@@ -7,10 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from backend.api import errors, predict, status
+from backend.api import batches, errors, predict, status
 from backend.api.middleware import BodyLimit, RequestRecord
+from backend.batches.job_runs import JobRuns
+from backend.batches.service import Batches
+from backend.batches.storage import Storage
+from backend.batches.views import Views
+from backend.batches.worker import Worker
 from backend.metrics import Metrics
 from backend.predictor import Predictor
 from backend.settings import Settings
@@ -28,15 +34,45 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         predictor = app.state.predictor = Predictor(settings, store, metrics)
         warm_up = asyncio.create_task(predictor.warm_up())
-        yield
+        async with _batches(app, settings, predictor, metrics):
+            yield
         await warm_up
         await predictor.close()
 
     app = FastAPIOffline(title="Ninefold", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
     app.state.settings, app.state.metrics, app.state.store = settings, metrics, store
     app.include_router(predict.router)
+    app.include_router(batches.router)
     app.include_router(status.router)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, stall_seconds=settings.stall_seconds)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["content-type"],
+            max_age=600,
+        )
     app.add_middleware(RequestRecord, metrics=metrics)
     return app
+
+
+@asynccontextmanager
+async def _batches(app: FastAPI, settings: Settings, predictor: Predictor, metrics: Metrics) -> AsyncIterator[None]:
+    """The batches and their worker, where there is a bucket for them."""
+    app.state.batches = None
+    if settings.bucket is None:
+        yield
+        return
+    storage = Storage(settings.bucket, settings.s3_endpoint, settings.s3_public_endpoint)
+    job_runs = JobRuns(settings.glue_job, settings.s3_endpoint)
+    views = Views(storage, job_runs)
+    worker = Worker(storage, views, predictor.scheduler, predictor.artefact, metrics.record_rows)
+    app.state.batches = Batches(
+        storage, job_runs, views, predictor.artefact, settings.max_zip_bytes, worker.look_at, worker.drop
+    )
+    try:
+        yield
+    finally:
+        await worker.close()

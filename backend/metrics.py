@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from contract.shards import Counts
 from inference.scheduler import Inference, Priority, Scheduler
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -49,11 +50,22 @@ class Metrics:
             buckets=_BATCH,
             registry=self.registry,
         )
+        self.entries = Counter(
+            "ninefold_batch_entries",
+            "Entries of zips by outcome: ok, error, skipped.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.ready = Gauge("ninefold_ready", "1 once the golden image got its expected answer.", registry=self.registry)
 
     def watch(self, scheduler: Scheduler) -> None:
         """Reports the scheduler's queue at every scrape."""
         self.registry.register(_Queue(scheduler))
+
+    def record_rows(self, counts: Counts) -> None:
+        """Counts the rows of one predicted shard."""
+        for outcome, count in (("ok", counts.images), ("error", counts.errors), ("skipped", counts.skipped)):
+            self.entries.labels(outcome).inc(count)
 
     def record_inference(self, inference: Inference) -> None:
         """Counts one call of a classifier."""

@@ -38,12 +38,30 @@ class Settings(BaseSettings):
     max_image_megapixels: float = Field(50, gt=0, description="width × height of one image, in megapixels")
     max_body_mb: float = Field(230, gt=0, description="size of one request, in MB")
     shutdown_seconds: int = Field(30, ge=1, description="time to finish what was accepted when the server is stopped")
+    bucket: str | None = Field(None, description="the bucket that batches lie in; without it, batches are off")
+    s3_endpoint: str | None = Field(None, description="address of S3 and Glue; without it: AWS's own")
+    s3_public_endpoint: str | None = Field(
+        None, description="address of S3 as a browser sees it, which uploads are signed for (default: S3_ENDPOINT)"
+    )
+    glue_job: str = Field("ninefold-preprocess", description="name of the Glue job that preprocesses")
+    max_zip_mb: float = Field(500, gt=0, le=5_000, description="size of one zip, in MB")
+    page_origins: str = Field("", description="origins of pages whose scripts may call the API, separated by commas")
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
 
     @property
     def image_limits(self) -> ImageLimits:
         """What an image may be, for `contract.transform`."""
         return ImageLimits(int(self.max_image_mb * 1e6), int(self.max_image_megapixels * 1e6))
+
+    @property
+    def origins(self) -> list[str]:
+        """The page's origins, for CORS."""
+        return [origin.strip() for origin in self.page_origins.split(",") if origin.strip()]
+
+    @property
+    def max_zip_bytes(self) -> int:
+        """The largest zip, in bytes."""
+        return int(self.max_zip_mb * 1e6)
 
     @property
     def max_body_bytes(self) -> int:

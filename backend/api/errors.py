@@ -9,6 +9,7 @@
     ├── overloaded 429 · not_ready 503        both with Retry-After
     ├── model_damaged                                                           503
     ├── disk_full (no room for what is being uploaded)                          507
+    ├── of a batch: see backend.batches.errors
     └── internal                                                                500
 
 Errors of one image are no errors of the request: they are rows of a 200.
@@ -23,6 +24,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from backend.batches.errors import BatchProblem
 from inference.artefacts import DamagedArtefact
 from inference.card import BadCard
 from inference.choice import ModelMissing, ModelUnknown
@@ -50,11 +52,14 @@ def not_ready(why: str) -> ApiError:
     return ApiError(503, "not_ready", f"The server is not ready: {why}.", retry_after="1")
 
 
-def translate(error: Exception) -> ApiError:  # noqa: C901, PLR0911  # one line a kind of error
+def translate(error: Exception) -> ApiError:  # noqa: C901, PLR0911, PLR0912  # one line a kind of error
     """Any exception that a route lets out, as the error it is to the caller."""
     match error:
         case ApiError():
             return error
+        case BatchProblem():
+            headers = {"retry_after": "2"} if error.status == 503 else {}
+            return ApiError(error.status, error.code, error.message, **headers)
         case ModelUnknown():
             return ApiError(404, "unknown_model", str(error))
         case ModelMissing():
@@ -94,5 +99,5 @@ def install(app: FastAPI) -> None:
         return translate(error).response()
 
     of_models = (ModelUnknown, ModelMissing, DamagedArtefact, BadCard)
-    for kind in (ApiError, *of_models, Overloaded, Closed, RequestValidationError, HTTPException):
+    for kind in (ApiError, BatchProblem, *of_models, Overloaded, Closed, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, render)

@@ -1,0 +1,93 @@
+"""Glue as batches use it: start a run, ask how it is, stop it. Blocking: to be called in threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from backend.batches.errors import JobsAway
+from backend.batches.storage import boto_config
+
+if TYPE_CHECKING:
+    from mypy_boto3_glue import GlueClient
+
+__all__ = ["JobRuns", "RunStatus"]
+
+_MOVING = ("STARTING", "RUNNING", "STOPPING", "WAITING")
+_MOST_ATTEMPTS = 10
+_STOP_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What Glue says of a run: its id, its state in Glue's own word, its error's text."""
+
+    id: str
+    state: str
+    message: str = ""
+
+    @property
+    def moving(self) -> bool:
+        """Whether something may still come of it."""
+        return self.state in _MOVING
+
+
+class JobRuns:
+    """The runs of one Glue job. Safe to use from several threads."""
+
+    def __init__(self, job_name: str, endpoint: str | None = None) -> None:
+        self.job_name = job_name
+        self._glue: GlueClient = boto3.client("glue", endpoint_url=endpoint, config=boto_config())
+
+    def start(self, arguments: Mapping[str, str]) -> str:
+        """Starts a run and returns its id. Raises JobsAway, also when too many run already."""
+        with _answers():
+            return self._glue.start_job_run(JobName=self.job_name, Arguments=arguments)["JobRunId"]
+
+    def status(self, job_name: str, run_id: str) -> RunStatus:
+        """Of the run's last attempt: Glue's own retries are runs whose ids end in _attempt_1, _attempt_2, …"""
+        status = self._one(job_name, run_id) or RunStatus(run_id, "UNKNOWN", "Glue does not know the run (any more).")
+        for attempt in range(1, _MOST_ATTEMPTS):
+            if status.moving or status.state == "SUCCEEDED":
+                break
+            later = self._one(job_name, f"{run_id}_attempt_{attempt}")
+            if later is None:
+                break
+            status = later
+        return status
+
+    def stop(self, job_name: str, run_id: str) -> None:
+        """Stops the run if it moves, and waits some seconds until it does not. Raises JobsAway."""
+        status = self.status(job_name, run_id)
+        if not status.moving:
+            return
+        with _answers():
+            self._glue.batch_stop_job_run(JobName=job_name, JobRunIds=[status.id])
+        deadline = time.monotonic() + _STOP_SECONDS
+        while time.monotonic() < deadline and self.status(job_name, run_id).moving:
+            time.sleep(0.3)
+
+    def _one(self, job_name: str, run_id: str) -> RunStatus | None:
+        with _answers():
+            try:
+                run = self._glue.get_job_run(JobName=job_name, RunId=run_id)["JobRun"]
+            except self._glue.exceptions.EntityNotFoundException:
+                return None
+        return RunStatus(run_id, run.get("JobRunState", "UNKNOWN"), run.get("ErrorMessage", ""))
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        detail = error.response.get("Error", {})
+        raise JobsAway(f"{detail.get('Code', '')} {detail.get('Message', '')}".strip()) from error
+    except BotoCoreError as error:
+        raise JobsAway(type(error).__name__) from error

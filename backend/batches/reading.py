@@ -1,0 +1,279 @@
+"""One look at one batch: its view, put together from the keys that are there and from what Glue says of its run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from backend.batches.errors import JobsAway
+from backend.batches.job_runs import JobRuns, RunStatus
+from backend.batches.storage import Missing, Storage, Stored
+from backend.batches.view import BatchView, Prediction, Problem, Progress, Tensors
+from contract.batches import (
+    CLAIM_SECONDS,
+    KEPT_UPLOAD_DAYS,
+    BadRecord,
+    BatchKeys,
+    Claim,
+    Evidence,
+    Lease,
+    ResultEvidence,
+    ResultKeys,
+    Run,
+    SourceKeys,
+    State,
+    TensorEvidence,
+    UploadKey,
+    read_evidence,
+    state_of,
+)
+from contract.shards import Counts, Manifest
+
+__all__ = ["Reader"]
+
+
+class Reader:
+    """One look at one batch."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        job_runs: JobRuns,
+        keys: BatchKeys,
+        body: Callable[[str, str], bytes],
+        manifest: Callable[[str, str], Manifest],
+    ) -> None:
+        self._storage = storage
+        self._job_runs = job_runs
+        self._keys = keys
+        self._body_of = body
+        self._manifest_of = manifest
+        self._now = datetime.now(UTC)
+
+    def view(self) -> BatchView | None:
+        """None where there is no such batch."""
+        objects = self._storage.objects(self._keys.prefix)
+        uploads = [found for found in self._storage.objects(self._keys.uploads) if UploadKey.parse(found.key)]
+        if not objects and not uploads:
+            return None
+        view = self._assemble(objects, uploads)
+        if view.state is State.FAILED and view.run_status and view.run_status.state == "SUCCEEDED":
+            # The manifest may have come between the listing and Glue's answer.
+            view = self._assemble(self._storage.objects(self._keys.prefix), uploads)
+        return view
+
+    def _assemble(self, objects: Sequence[Stored], uploads: Sequence[Stored]) -> BatchView:
+        self._objects = {found.key: found for found in objects}
+        upload = max(uploads, key=lambda found: found.modified, default=None)
+        request = self._json(self._keys.request)
+        found = read_evidence(self._keys, self._objects)
+        etag = upload.etag if upload else self._latest(found)
+        evidence = found.get(etag) if etag else None
+        source = self._keys.source(etag) if etag else None
+        base = self._base(upload, request, etag, source)
+        if evidence is None or source is None:
+            return self._without_evidence(base)
+        return self._with_evidence(base, source, evidence)
+
+    def _base(
+        self,
+        upload: Stored | None,
+        request: Mapping[str, Any] | None,
+        etag: str | None,
+        source: SourceKeys | None,
+    ) -> BatchView:
+        name = (request or {}).get("filename")
+        dropped = UploadKey.parse(upload.key) if upload else None
+        times = [found.modified for found in self._objects.values()] + ([upload.modified] if upload else [])
+        return BatchView(
+            id=self._keys.batch,
+            file_name=str(name or (dropped.file_name if dropped else f"{self._keys.batch}.zip")),
+            size_bytes=upload.size if upload else int((request or {}).get("size_bytes", 0)),
+            state=State.CREATED,
+            created=_read_time((request or {}).get("created")) or min(times),
+            upload=upload,
+            request=request,
+            etag=etag,
+            source=source,
+            problem=None,
+            restartable=False,
+            entries=None,
+            tensors=(),
+            run=None,
+            run_status=None,
+            progress=None,
+            predictions=(),
+        )
+
+    def _without_evidence(self, base: BatchView) -> BatchView:
+        if base.upload:
+            late = (self._now - base.upload.modified).total_seconds() > CLAIM_SECONDS
+            return replace(base, state=State.UPLOADED, restartable=late)
+        old = self._now - base.created > timedelta(days=KEPT_UPLOAD_DAYS)
+        return replace(base, state=State.EXPIRED if old else State.CREATED)
+
+    def _with_evidence(self, base: BatchView, source: SourceKeys, evidence: Evidence) -> BatchView:
+        tensors = tuple(
+            Tensors(folder, self._manifest(source.tensors(folder).manifest))
+            for folder, found in evidence.tensors.items()
+            if found.manifest
+        )
+        entries = tensors[0].manifest.counts.entries if tensors else None
+        predictions = tuple(
+            self._prediction(source, folder, found, entries or 0)
+            for folder, found in evidence.results.items()
+            if found.lease or found.done
+        )
+        run = self._run(source) if evidence.run else None
+        status = self._run_status(run) if run and not tensors and not evidence.error else None
+        failed = status is not None and not status.moving
+        state = state_of(evidence, upload=base.upload is not None, run_failed=failed)
+        if state is State.PREDICTING and all(found.state == "failed" for found in predictions):
+            state = State.READY  # it can be asked for again
+        view = replace(
+            base, state=state, tensors=tensors, run=run, run_status=status, predictions=predictions, entries=entries
+        )
+        return self._described(view, source, evidence)
+
+    def _described(self, view: BatchView, source: SourceKeys, evidence: Evidence) -> BatchView:
+        """With its problem, its progress and whether it can be started again."""
+        match view.state:
+            case State.FAILED if evidence.error:
+                return replace(view, problem=self._problem(source.error))
+            case State.FAILED:
+                status = view.run_status
+                words = (status.message if status else "") or "It ended without a result and without a reason."
+                stopped = status is not None and status.state == "STOPPED"
+                message = "The preprocessing was stopped." if stopped else f"The preprocessing failed: {words}"
+                return replace(view, problem=Problem("preprocessing_failed", message), restartable=True)
+            case State.PREPROCESSING if view.run is None:
+                detail, restartable = self._claim(source)
+                progress = Progress("preprocessing", detail, 0, 0, None)
+                return replace(view, progress=progress, restartable=restartable)
+            case State.PREPROCESSING:
+                return self._preprocessing(view, source, evidence)
+            case State.PREDICTING:
+                return replace(view, progress=self._predicting(view, source))
+        return view
+
+    # -- preprocessing -------------------------------------------------------------------------------------------
+
+    def _preprocessing(self, view: BatchView, source: SourceKeys, evidence: Evidence) -> BatchView:
+        assert view.run is not None  # noqa: S101  # the caller looked
+        sizes, state = view.run.shards, view.run_status.state if view.run_status else ""
+        folder, found = max(evidence.tensors.items(), key=lambda item: len(item[1].shards), default=("", None))
+        shards = (found or TensorEvidence()).shards
+        keys = source.tensors(folder)
+        times = {number: self._objects[keys.rows(number)].modified for number in shards}
+        detail = {"STARTING": "The job is starting.", "WAITING": "The job waits for its turn."}.get(state, "")
+        done, total = sum(sizes[number] for number in shards if number < len(sizes)), sum(sizes)
+        left = self._seconds_left({n: sizes[n] for n in shards if n < len(sizes)}, times, total - done)
+        return replace(view, progress=Progress("preprocessing", detail, done, total, left), entries=total or None)
+
+    def _claim(self, source: SourceKeys) -> tuple[str, bool]:
+        """(detail, whether a person may start it) of a claim without a run."""
+        stored = self._objects[source.claim]
+        age = (self._now - stored.modified).total_seconds()
+        try:
+            claim = Claim.decode(self._body(source.claim))
+        except BadRecord:
+            claim = Claim("?")
+        if claim.released:
+            return f"The job could not be started yet and will be tried again: {claim.why}", True
+        return "The job is being started.", age > CLAIM_SECONDS
+
+    def _run(self, source: SourceKeys) -> Run | None:
+        try:
+            return Run.decode(self._body(source.run))
+        except BadRecord:
+            return None
+
+    def _run_status(self, run: Run) -> RunStatus | None:
+        try:
+            return self._job_runs.status(run.job_name, run.job_run_id)
+        except JobsAway as error:
+            # Not knowing is no failure: it stays what it was.
+            return RunStatus(run.job_run_id, "WAITING", error.message)
+
+    # -- predictions ---------------------------------------------------------------------------------------------
+
+    def _prediction(self, source: SourceKeys, folder: str, found: ResultEvidence, entries: int) -> Prediction:
+        keys = ResultKeys(f"{source.prefix}{folder}/")
+        model, _, precision = folder.rpartition("-")
+        parts = frozenset(found.parts)
+        if found.done:
+            body = json.loads(self._body(keys.done))
+            counts = Counts(**{name: body["counts"][name] for name in ("images", "errors", "skipped")})
+            return Prediction(folder, "done", model, precision, counts.entries, counts.entries, None, counts, parts)
+        try:
+            error = Lease.decode(self._body(keys.lease)).error
+        except (BadRecord, Missing):
+            error = None
+        state, problem = ("failed", Problem(*error)) if error else ("predicting", None)
+        done = self._entries_of(source, parts)
+        return Prediction(folder, state, model, precision, done, entries, problem, None, parts)
+
+    def _entries_of(self, source: SourceKeys, parts: frozenset[int]) -> int:
+        manifests = [key for key in self._objects if key.startswith(source.prefix) and key.endswith("/manifest.json")]
+        shards = self._manifest(manifests[0]).shards if manifests else ()
+        return sum(plan.last - plan.first for plan, _ in shards if plan.number in parts)
+
+    def _predicting(self, view: BatchView, source: SourceKeys) -> Progress:
+        found = next((one for one in view.predictions if one.state == "predicting"), view.predictions[0])
+        keys = ResultKeys(f"{source.prefix}{found.folder}/")
+        times = {number: self._objects[keys.part(number)].modified for number in found.parts}
+        plans = {plan.number: plan for plan, _ in view.tensors[0].manifest.shards}
+        sizes = {number: plans[number].last - plans[number].first for number in found.parts if number in plans}
+        detail = "" if found.parts else "Waiting for its turn."
+        left = self._seconds_left(sizes, times, found.total - found.done)
+        return Progress("predicting", detail, found.done, found.total, left)
+
+    # -- small things --------------------------------------------------------------------------------------------
+
+    def _seconds_left(self, sizes: Mapping[int, int], times: Mapping[int, datetime], remaining: int) -> float | None:
+        """By the pace since the first part: what came after it, over the time since."""
+        if len(sizes) < 2:
+            return None
+        first = min(sizes, key=lambda number: times[number])
+        elapsed = (max(times[number] for number in sizes) - times[first]).total_seconds()
+        came = sum(sizes.values()) - sizes[first]
+        return round(remaining * elapsed / came, 1) if elapsed >= 1 and came else None
+
+    def _latest(self, found: Mapping[str, Evidence]) -> str | None:
+        def newest(etag: str) -> datetime:
+            prefix = f"{self._keys.prefix}{etag}/"
+            return max(stored.modified for key, stored in self._objects.items() if key.startswith(prefix))
+
+        return max((etag for etag in found if etag != "request.json"), key=newest, default=None)
+
+    def _body(self, key: str) -> bytes:
+        return self._body_of(key, self._objects[key].etag)
+
+    def _manifest(self, key: str) -> Manifest:
+        return self._manifest_of(key, self._objects[key].etag)
+
+    def _json(self, key: str) -> Mapping[str, Any] | None:
+        if key not in self._objects:
+            return None
+        try:
+            body = json.loads(self._body(key))
+        except ValueError:
+            return None
+        return body if isinstance(body, dict) else None
+
+    def _problem(self, key: str) -> Problem:
+        body = self._json(key) or {}
+        return Problem(
+            str(body.get("code", "refused")),
+            str(body.get("message", "The zip was refused, and the reason cannot be read.")),
+        )
+
+
+def _read_time(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None

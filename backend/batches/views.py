@@ -1,0 +1,93 @@
+"""Batches as they are just now; what did not change is not fetched again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+from backend.batches.errors import BatchProblem, unknown_batch
+from backend.batches.job_runs import JobRuns
+from backend.batches.reading import Reader
+from backend.batches.storage import Missing, Storage
+from backend.batches.view import BatchView, Notice
+from contract.batches import BATCHES, NOTICE_KEY, UPLOADS, BatchKeys, State, is_batch_id
+from contract.shards import Manifest
+
+__all__ = ["Views"]
+
+_SETTLED_SECONDS = 10.0
+_MOVING_SECONDS = 1.0
+_SETTLED = frozenset({State.READY, State.DONE, State.FAILED, State.EXPIRED})
+
+
+class Views:
+    """Reads batches. Blocking: to be called in threads."""
+
+    def __init__(self, storage: Storage, job_runs: JobRuns, clock: Callable[[], float] = time.monotonic) -> None:
+        self._storage = storage
+        self._job_runs = job_runs
+        self._clock = clock
+        self._seen: dict[str, tuple[float, BatchView]] = {}
+        # By key and etag, so what is cached cannot be out of date.
+        self._body = lru_cache(maxsize=4096)(lambda key, _etag: storage.get(key).data)
+        self._manifest = lru_cache(maxsize=256)(lambda key, etag: Manifest.decode(self._body(key, etag)))
+
+    def all(self) -> list[BatchView]:
+        """Every batch, the newest first; those at rest as they were some seconds ago at the most."""
+        names = self.names()
+        views = [view for name in sorted(names) if (view := self._recent(name)) is not None]
+        for gone in self._seen.keys() - names:
+            self._seen.pop(gone, None)
+        return sorted(views, key=lambda view: view.created, reverse=True)
+
+    def names(self) -> set[str]:
+        """The ids of all batches."""
+        found = {*self._storage.folders(UPLOADS), *self._storage.folders(BATCHES)}
+        return {name for name in found if is_batch_id(name)}
+
+    def notice(self) -> Notice:
+        """Nothing to say where there is none, or where it cannot be read."""
+        try:
+            body = json.loads(self._storage.get(NOTICE_KEY).data)
+            return Notice(str(body.get("message", "")), bool(body.get("disposable", False)))
+        except (Missing, ValueError, AttributeError):
+            return Notice()
+
+    def one(self, batch: str) -> BatchView:
+        """As it is this moment. Raises BatchProblem unknown_batch."""
+        try:
+            keys = BatchKeys(batch)
+        except ValueError as error:
+            raise unknown_batch(batch) from error
+        view = Reader(self._storage, self._job_runs, keys, self._body, self._manifest).view()
+        if view is None:
+            self._seen.pop(batch, None)
+            raise unknown_batch(batch)
+        self._seen[batch] = (self._clock(), view)
+        return view
+
+    def seen(self, batch: str) -> BatchView:
+        """As it was some seconds ago at the most. Raises BatchProblem unknown_batch."""
+        view = self._recent(batch)
+        if view is None:
+            raise unknown_batch(batch)
+        return view
+
+    def forget(self, batch: str) -> None:
+        """Something was done to it: the next look is a fresh one."""
+        self._seen.pop(batch, None)
+
+    def _recent(self, batch: str) -> BatchView | None:
+        when, view = self._seen.get(batch, (0.0, None))
+        if view:
+            rests = view.state in _SETTLED and not any(found.state == "predicting" for found in view.predictions)
+            if self._clock() - when < (_SETTLED_SECONDS if rests else _MOVING_SECONDS):
+                return view
+        try:
+            return self.one(batch)
+        except BatchProblem as problem:
+            if problem.code == "unknown_batch":
+                return None
+            raise

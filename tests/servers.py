@@ -112,14 +112,16 @@ def serve(models_dir: Path, *, ready: bool = True, **settings: Any) -> Iterator[
 
 
 @contextmanager
-def process(models_dir: Path, port: int | None = None, **environment: str) -> Iterator[Service]:
-    """`python -m backend` as a process of its own."""
+def process(models_dir: Path, port: int | None = None, *, first: str = "", **environment: str) -> Iterator[Service]:
+    """`python -m backend` as a process of its own; `first` is Python that it runs before anything is imported."""
     port = port or free_port()
     env = os.environ | {"NINEFOLD_MODELS_DIR": str(models_dir), "NINEFOLD_PORT": str(port)} | environment
+    run = "import runpy, sys; sys.path.insert(0, ''); runpy.run_module('backend', run_name='__main__')"
+    how = ["-c", f"{first}; {run}"] if first else ["-m", "backend"]
     # To a file: a pipe that nobody reads would stop the server once it is full.
     with TemporaryFile("w+", encoding="utf-8") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "backend"], cwd=ROOT, env=env, text=True, stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, *how], cwd=ROOT, env=env, text=True, stdout=log, stderr=subprocess.STDOUT
         )
         service = Service(f"http://127.0.0.1:{port}", process=child, log=log)
         try:

@@ -20,7 +20,7 @@ __all__ = ["start_preprocessing"]
 def start_preprocessing(storage: Storage, job_runs: JobRuns, view: BatchView, spec: TransformSpec) -> None:
     """Claims, starts, notes the run, as the Lambda does. Blocking. Raises BatchProblem where it makes no sense now."""
     stored, source = _check(view, spec, job_runs)
-    claim = _claim(storage, source)
+    claim = _claim(storage, source, view.claim)
     try:
         shards = _plan(storage, stored)
         arguments = job_arguments(
@@ -49,15 +49,11 @@ def _check(view: BatchView, spec: TransformSpec, job_runs: JobRuns) -> tuple[Sto
     return view.upload, view.source
 
 
-def _claim(storage: Storage, source: SourceKeys) -> str:
-    """Ours, whatever claim is there: of two who want it at once, one gets it."""
+def _claim(storage: Storage, source: SourceKeys, seen: str | None) -> str:
+    """Ours, over the claim that was seen: of two who act on the same view, one gets it."""
     claim = Claim(f"server-{uuid.uuid4().hex}").encode()
     try:
-        try:
-            held = storage.get(source.claim)
-        except Missing:
-            return storage.put(source.claim, claim, if_absent=True)
-        return storage.put(source.claim, claim, if_match=held.etag)
+        return storage.put(source.claim, claim, if_match=seen, if_absent=seen is None)
     except Conflict as error:
         raise wrong_state("Someone else is starting it this very moment.") from error
 

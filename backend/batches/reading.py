@@ -98,6 +98,7 @@ class Reader:
             request=request,
             etag=etag,
             source=source,
+            claim=self._objects[source.claim].etag if source and source.claim in self._objects else None,
             problem=None,
             restartable=False,
             entries=None,

@@ -78,6 +78,8 @@ class BatchView:
     request: Mapping[str, Any] | None
     etag: str | None
     source: SourceKeys | None
+    claim: str | None
+    """The claim's etag, by which whoever acts on this view learns that another was faster."""
     problem: Problem | None
     restartable: bool
     entries: int | None

@@ -40,6 +40,8 @@ def _check(view: BatchView, spec: TransformSpec, job_runs: JobRuns) -> tuple[Sto
         raise wrong_state("This batch is preprocessed already.")
     if view.problem and not view.restartable:
         raise wrong_state(f"This zip cannot be preprocessed: {view.problem.message}")
+    if view.progress is not None and view.run_status is not None and not view.run_status.moving:
+        raise wrong_state("A run is being started this very moment.")
     if view.run is not None:
         status = view.run_status or job_runs.status(view.run.job_name, view.run.job_run_id)
         if status.moving:

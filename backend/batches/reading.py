@@ -130,7 +130,7 @@ class Reader:
         )
         run = self._run(source) if evidence.run else None
         status = self._run_status(run) if run and not tensors and not evidence.error else None
-        failed = status is not None and not status.moving
+        failed = status is not None and not status.moving and not self._is_starting(source)
         state = state_of(evidence, upload=base.upload is not None, run_failed=failed)
         if state is State.PREDICTING and all(found.state == "failed" for found in predictions):
             state = State.READY  # it can be asked for again
@@ -150,7 +150,7 @@ class Reader:
                 stopped = status is not None and status.state == "STOPPED"
                 message = "The preprocessing was stopped." if stopped else f"The preprocessing failed: {words}"
                 return replace(view, problem=Problem("preprocessing_failed", message), restartable=True)
-            case State.PREPROCESSING if view.run is None:
+            case State.PREPROCESSING if view.run is None or self._is_starting(source):
                 detail, restartable = self._claim(source)
                 progress = Progress("preprocessing", detail, 0, 0, None)
                 return replace(view, progress=progress, restartable=restartable)
@@ -176,15 +176,25 @@ class Reader:
 
     def _claim(self, source: SourceKeys) -> tuple[str, bool]:
         """(detail, whether a person may start it) of a claim without a run."""
-        stored = self._objects[source.claim]
-        age = (self._now - stored.modified).total_seconds()
-        try:
-            claim = Claim.decode(self._body(source.claim))
-        except BadRecord:
-            claim = Claim("?")
+        age = (self._now - self._objects[source.claim].modified).total_seconds()
+        claim = self._claim_of(source)
         if claim.released:
             return f"The job could not be started yet and will be tried again: {claim.why}", True
         return "The job is being started.", age > CLAIM_SECONDS
+
+    def _claim_of(self, source: SourceKeys) -> Claim:
+        try:
+            return Claim.decode(self._body(source.claim))
+        except BadRecord:
+            return Claim("?")
+
+    def _is_starting(self, source: SourceKeys) -> bool:
+        """Whether someone has claimed to start another run, and has not noted it yet."""
+        claim, run = self._objects.get(source.claim), self._objects.get(source.run)
+        if not claim or not run or claim.modified <= run.modified:
+            return False
+        fresh = (self._now - claim.modified).total_seconds() < CLAIM_SECONDS
+        return fresh and not self._claim_of(source).released
 
     def _run(self, source: SourceKeys) -> Run | None:
         try:

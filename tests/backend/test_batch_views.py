@@ -1,5 +1,6 @@
 """What a batch is said to be, by what lies in S3 and what Glue says; and how a run is started again."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -234,6 +235,20 @@ def test_of_two_clicks_at_once_one_starts_a_run(
     with pytest.raises(BatchProblem, match="Someone else"):
         start_preprocessing(storage, glue, both[1], TransformSpec())  # type: ignore[arg-type]
     assert len(glue.started) == 1
+
+
+def test_while_a_run_is_being_started_it_is_not_shown_as_failed(
+    views: Views, storage: Storage, s3: Cloud, batch: str, glue: FakeJobRuns
+) -> None:
+    batches.note_run(s3, batch, "jr_1", (3,))
+    glue.said = RunStatus("jr_1", "FAILED", "killed")
+    assert views.one(batch).state == "failed"
+    time.sleep(1.1)  # S3's times are seconds
+    storage.put(batches.job_of(s3, batch).source_keys.claim, Claim("another-server").encode())
+    view = views.one(batch)
+    assert view.state == "preprocessing" and not view.restartable
+    with pytest.raises(BatchProblem, match="being started"):
+        start_preprocessing(storage, glue, view, TransformSpec())  # type: ignore[arg-type]
 
 
 def test_a_start_that_glue_refuses_lets_the_next_one_try(

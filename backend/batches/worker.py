@@ -29,8 +29,10 @@ __all__ = ["Worker"]
 
 log = structlog.get_logger()
 _LOOK_SECONDS = 10.0
-_LOOK_AT_REST_SECONDS = 120.0
-_AT_REST = frozenset({State.CREATED, State.FAILED, State.EXPIRED, State.DONE})
+# A look costs two listings. Work that another server left is taken after a minute anyway; at an end, hardly ever is any.
+_LOOK_WAITING_SECONDS = 60.0
+_LOOK_ENDED_SECONDS = 600.0
+_ENDED = frozenset({State.FAILED, State.EXPIRED, State.DONE})
 
 
 class Worker:
@@ -117,8 +119,8 @@ class Worker:
         except BatchProblem:
             return
         wanted = [found for found in view.predictions if found.state == "predicting"]
-        rests = not wanted and view.state in _AT_REST
-        self._next_look[batch] = time.monotonic() + (_LOOK_AT_REST_SECONDS if rests else 0.0)
+        pause = 0.0 if wanted else _LOOK_ENDED_SECONDS if view.state in _ENDED else _LOOK_WAITING_SECONDS
+        self._next_look[batch] = time.monotonic() + pause
         for found in wanted:
             await self._take_and_predict(view, Variant(found.model, found.precision))
 

@@ -4,7 +4,7 @@
 .PHONY: help run test check bench clean
 
 PYTHON_HERE := .venv/bin/python
-SOURCES := contract inference modelzoo backend cli frontend scripts
+SOURCES := contract inference modelzoo backend glue_jobs localcloud cli frontend scripts
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,7 @@ check: ## format, lint, types, and who may import whom
 	$(PYTHON_HERE) -m ruff format --check .
 	$(PYTHON_HERE) -m ruff check .
 	$(PYTHON_HERE) -m mypy $(SOURCES)
+	$(PYTHON_HERE) -m mypy lambda/start_preprocessing.py
 	.venv/bin/lint-imports
 
 bench: ## accuracy, memory, streams, and pixels against the reference (ARGS=--quick: on fewer pictures)
@@ -32,6 +33,6 @@ bench: ## accuracy, memory, streams, and pixels against the reference (ARGS=--qu
 	@$(PYTHON_HERE) -m bench.pixels $(ARGS)
 
 clean: ## remove what was installed, built and cached here
-	rm -rf .venv models build .test-artefacts .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+	rm -rf .venv .venv-glue models build .test-artefacts .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
 		.hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

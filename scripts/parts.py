@@ -97,7 +97,7 @@ class Running:
     def _pass_on(self) -> None:
         assert self._process.stdout is not None  # noqa: S101  # it was asked for above
         for line in self._process.stdout:
-            say(f"{self.part.name:>4} | {line.decode(errors='replace').rstrip()}")
+            say(f"{self.part.name:>5} | {line.decode(errors='replace').rstrip()}")
 
 
 def say(line: str) -> None:

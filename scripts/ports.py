@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import psutil
@@ -13,9 +12,9 @@ from scripts.parts import Part
 from scripts.refusal import Refusal
 
 
-def read_port(setting: str, default: int) -> int:
+def read_port(environment: Mapping[str, str], setting: str, default: int) -> int:
     """The port that an environment variable names."""
-    value = os.environ.get(setting) or str(default)
+    value = environment.get(setting) or str(default)
     if not value.isdigit() or not 1 <= int(value) <= 65535:
         raise Refusal(f"{setting}={value} is no port: give it a number from 1 to 65535.")
     return int(value)

@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -16,67 +17,156 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from scripts.package import package
 from scripts.parts import Part, PartDied, StopRequest, say, together, wait_until_ready, wait_until_stopped
 from scripts.ports import read_port, require_all_free, require_free
 from scripts.refusal import AGAIN, Refusal, guarded
 
 ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+CLOUD = "cloud"
 _BUILD_GIGABYTES = 0.5
 
 
 def main() -> int:
     """0 after Ctrl-C or SIGTERM, 1 when something cannot be had or a part died."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    host = os.environ.get("NINEFOLD_HOST") or "127.0.0.1"
-    parts = the_parts(host, read_port("NINEFOLD_PORT", 8000), read_port("NINEFOLD_PAGE_PORT", 8501))
+    parts = the_parts(read_places(os.environ), os.environ)
     if len({part.port for part in parts}) < len(parts):
-        raise Refusal("give NINEFOLD_PORT and NINEFOLD_PAGE_PORT different values.")
+        raise Refusal(f"give {listed([part.port_setting for part in parts])} different values.")
     require_all_free(parts)
     ensure_model()
+    if any(part.name == CLOUD for part in parts):
+        package(BUILD)
     # Again: a build takes minutes, and whoever took a port meanwhile would answer in our place and look ready.
     require_all_free(parts)
     run(parts)
     return 0
 
 
-def the_parts(host: str, api_port: int, page_port: int) -> list[Part]:
-    """What runs, as data."""
-    local = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # compared, not bound
-    api = f"http://{local}:{api_port}"
-    common = {**os.environ, "PYTHONUNBUFFERED": "1", "NINEFOLD_HOST": host, "NINEFOLD_PORT": str(api_port)}
-    page_options = {
-        "server.address": host,
-        "server.port": page_port,
+@dataclass(frozen=True)
+class Places:
+    """Where the parts listen."""
+
+    host: str
+    api_port: int
+    page_port: int
+    cloud_host: str
+    cloud_port: int
+
+    @property
+    def api(self) -> str:
+        """The API's address on this machine."""
+        return f"http://{_reached(self.host)}:{self.api_port}"
+
+    @property
+    def page(self) -> str:
+        """The page's address on this machine."""
+        return f"http://{_reached(self.host)}:{self.page_port}"
+
+    @property
+    def cloud(self) -> str:
+        """The address of S3, Lambda and Glue on this machine."""
+        return f"http://{_reached(self.cloud_host)}:{self.cloud_port}"
+
+
+def read_places(environment: Mapping[str, str]) -> Places:
+    """As the environment says."""
+    return Places(
+        host=environment.get("NINEFOLD_HOST") or "127.0.0.1",
+        api_port=read_port(environment, "NINEFOLD_PORT", 8000),
+        page_port=read_port(environment, "NINEFOLD_PAGE_PORT", 8501),
+        cloud_host=environment.get("NINEFOLD_CLOUD_HOST") or "127.0.0.1",
+        cloud_port=read_port(environment, "NINEFOLD_CLOUD_PORT", 9000),
+    )
+
+
+def the_parts(places: Places, environment: Mapping[str, str]) -> list[Part]:
+    """What runs, as data. Whoever names a bucket has an S3 and a Glue of their own: then the stand-in stays out."""
+    names = dict.fromkeys([_reached(places.host), "127.0.0.1", "localhost"])
+    origins = ",".join(f"http://{name}:{places.page_port}" for name in names)
+    common = {
+        **environment,
+        "PYTHONUNBUFFERED": "1",
+        "NINEFOLD_HOST": places.host,
+        "NINEFOLD_PORT": str(places.api_port),
+        "NINEFOLD_PAGE_ORIGINS": environment.get("NINEFOLD_PAGE_ORIGINS") or origins,
+    }
+    if environment.get("NINEFOLD_BUCKET"):
+        return [_api(places, common), _page(places, common)]
+    common = {name: value for name, value in common.items() if not name.startswith("AWS_")} | _local_aws(places, common)
+    return [_api(places, common), _page(places, common), _cloud(places, common)]
+
+
+def _local_aws(places: Places, environment: Mapping[str, str]) -> dict[str, str]:
+    """How the server finds the stand-in, whatever this machine has for AWS; its keys are no secret."""
+    around = ",".join(filter(None, [environment.get("NO_PROXY") or environment.get("no_proxy"), "127.0.0.1,localhost"]))
+    return {
+        "NINEFOLD_BUCKET": "ninefold",
+        "NINEFOLD_S3_ENDPOINT": places.cloud,
+        "NINEFOLD_GLUE_JOB": environment.get("NINEFOLD_GLUE_JOB") or "ninefold-preprocess",
+        "AWS_ACCESS_KEY_ID": "localcloud",
+        "AWS_SECRET_ACCESS_KEY": "localcloud",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": around,
+        "no_proxy": around,
+    }
+
+
+def _api(places: Places, environment: Mapping[str, str]) -> Part:
+    return Part(
+        name="API",
+        command=[sys.executable, "-m", "backend"],
+        cwd=ROOT,
+        env={"NINEFOLD_LOG_FORMAT": "console", **environment},
+        host=places.host,
+        port=places.api_port,
+        port_setting="NINEFOLD_PORT",
+        ready_url=f"{places.api}/readyz",
+        finish_seconds=float(environment.get("NINEFOLD_SHUTDOWN_SECONDS") or 30) + 5,
+    )
+
+
+def _page(places: Places, environment: Mapping[str, str]) -> Part:
+    options = {
+        "server.address": places.host,
+        "server.port": places.page_port,
         "server.headless": "true",
         "browser.gatherUsageStats": "false",
         "logger.hideWelcomeMessage": "true",
     }
-    page_command = [sys.executable, "-m", "streamlit", "run", "app.py"]
-    page_command += [f"--{name}={value}" for name, value in page_options.items()]
-    return [
-        Part(
-            name="API",
-            command=[sys.executable, "-m", "backend"],
-            cwd=ROOT,
-            env={"NINEFOLD_LOG_FORMAT": "console", **common},
-            host=host,
-            port=api_port,
-            port_setting="NINEFOLD_PORT",
-            ready_url=f"{api}/readyz",
-            finish_seconds=float(os.environ.get("NINEFOLD_SHUTDOWN_SECONDS") or 30) + 5,
-        ),
-        Part(
-            name="page",
-            command=page_command,
-            cwd=ROOT / "frontend",
-            env={"NINEFOLD_API_URL": api, **common},
-            host=host,
-            port=page_port,
-            port_setting="NINEFOLD_PAGE_PORT",
-            ready_url=f"http://{local}:{page_port}/_stcore/health",
-            finish_seconds=10,
-        ),
-    ]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+    return Part(
+        name="page",
+        command=[*command, *(f"--{name}={value}" for name, value in options.items())],
+        cwd=ROOT / "frontend",
+        env={"NINEFOLD_API_URL": places.api, "NINEFOLD_PUBLIC_API_URL": places.api, **environment},
+        host=places.host,
+        port=places.page_port,
+        port_setting="NINEFOLD_PAGE_PORT",
+        ready_url=f"{places.page}/_stcore/health",
+        finish_seconds=10,
+    )
+
+
+def _cloud(places: Places, environment: Mapping[str, str]) -> Part:
+    own = {"NINEFOLD_CLOUD_HOST": places.cloud_host, "NINEFOLD_CLOUD_PORT": str(places.cloud_port)}
+    return Part(
+        name=CLOUD,
+        command=[sys.executable, "-m", "localcloud"],
+        cwd=ROOT,
+        env={**environment, **own, "NINEFOLD_CODE_DIR": str(BUILD)},
+        host=places.cloud_host,
+        port=places.cloud_port,
+        port_setting="NINEFOLD_CLOUD_PORT",
+        ready_url=f"{places.cloud}/_ready",
+        finish_seconds=10,
+    )
+
+
+def _reached(host: str) -> str:
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # compared, not bound
 
 
 def ensure_model() -> None:
@@ -98,7 +188,7 @@ def ensure_model() -> None:
 def run(parts: Sequence[Part]) -> None:
     """Starts the parts, tells where they are, and returns when the end was asked for."""
     stop = StopRequest()
-    say(f"Starting the {' and the '.join(part.name for part in parts)} …")
+    say(f"Starting {listed([f'the {part.name}' for part in parts])} …")
     try:
         with together(parts, stop) as running:
             if wait_until_ready(running, stop):
@@ -119,10 +209,24 @@ def announce(parts: Sequence[Part]) -> None:
     table.add_row("Page", f"[bold]{page}[/bold]")
     table.add_row("API", f"{api}  (try it: {api}/docs)")
     table.add_row("Model", f"{name}{f': {reason}' if reason else ''}")
+    table.add_row("S3", where_s3_is(parts))
     table.add_row("", "")
-    table.add_row("Ctrl-C", "stops both")
+    table.add_row("Ctrl-C", "stops both" if len(parts) == 2 else f"stops all {len(parts)}")
     console = Console(highlight=False)
     console.print(Panel.fit(table, title="[bold]Ninefold is ready[/bold]", box=box.ROUNDED, padding=(1, 2)))
+
+
+def where_s3_is(parts: Sequence[Part]) -> str:
+    """Where batches lie, and how long."""
+    cloud = next((part for part in parts if part.name == CLOUD), None)
+    if cloud is None:
+        return f"bucket {parts[0].env.get('NINEFOLD_BUCKET', '')}, yours (NINEFOLD_BUCKET)"
+    return f"http://{_shown(cloud.host)}:{cloud.port}\n(uploads and results live as long as this does)"
+
+
+def listed(words: Sequence[str]) -> str:
+    """For example "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _shown(host: str) -> str:

@@ -1,4 +1,4 @@
-"""Brings a bare machine to where a target can run: .venv, exact pins, for tests a browser. Twice is free.
+"""Brings a bare machine to where a target can run: .venv, exact pins, for tests a browser and Spark. Twice is free.
 
 Runs on the standard library of any Python since 3.8, because it is what runs before anything is there.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Iterator
 
 from scripts.browser import ensure_browser
+from scripts.glue_venv import ensure_glue_venv
 from scripts.packages import GROUPS, REQUIREMENTS, install, least_gigabytes, require_space
 from scripts.refusal import Refusal, guarded, speak
 from scripts.venv import PYTHON, ROOT, VENV, ensure_venv
@@ -29,6 +30,7 @@ def main() -> int:
         set_up(groups[0])
     if groups[0] == "test":
         ensure_browser()
+        ensure_glue_venv()
     return 0
 
 

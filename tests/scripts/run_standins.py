@@ -1,6 +1,6 @@
-"""Runs two stand-ins the way `make run` runs the API and the page.
+"""Runs stand-ins the way `make run` runs the API, the page and, unless that has no port, the cloud.
 
-run_standins.py API_PORT "API OPTIONS" PAGE_PORT "PAGE OPTIONS" FINISH_SECONDS
+run_standins.py API_PORT "API OPTIONS" PAGE_PORT "PAGE OPTIONS" CLOUD_PORT "CLOUD OPTIONS" FINISH_SECONDS
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def part(name: str, port: str, options: str, finish_seconds: str) -> Part:
         name=name,
         command=[sys.executable, STAND_IN, port, *shlex.split(options)],
         cwd=Path.cwd(),
-        env=os.environ,
+        env={**os.environ, "NINEFOLD_BUCKET": "a-bucket"},
         host="127.0.0.1",
         port=int(port),
         port_setting=f"NINEFOLD_{name.upper()}_PORT",
@@ -32,8 +32,9 @@ def part(name: str, port: str, options: str, finish_seconds: str) -> Part:
 
 
 def main() -> int:
-    api_port, api_options, page_port, page_options, finish = sys.argv[1:]
-    run([part("API", api_port, api_options, finish), part("page", page_port, page_options, finish)])
+    *places, finish = sys.argv[1:]
+    named = zip(("API", "page", "cloud"), places[::2], places[1::2], strict=True)
+    run([part(name, port, options, finish) for name, port, options in named if port])
     return 0
 
 

@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
+from scripts.run import read_places, the_parts
+
 ROOT = Path(__file__).parents[2]
+SETTINGS = {"NINEFOLD_PORT": "API", "NINEFOLD_PAGE_PORT": "page", "NINEFOLD_CLOUD_PORT": "cloud"}
 DRIVER = str(Path(__file__).with_name("run_standins.py"))
 
 
@@ -75,9 +79,14 @@ def started(*command: str, **env: str) -> Iterator[Started]:
 
 
 @contextmanager
-def standins(api: str = "", page: str = "", finish: float = 10) -> Iterator[Started]:
-    with started(DRIVER, str(free_port()), api, str(free_port()), page, str(finish)) as program:
+def standins(api: str = "", page: str = "", cloud: str = "", finish: float = 10) -> Iterator[Started]:
+    ports = [str(free_port()) for _ in range(3)]
+    with started(DRIVER, ports[0], api, ports[1], page, ports[2], cloud, str(finish)) as program:
         yield program
+
+
+def free_ports() -> dict[str, str]:
+    return {setting: str(free_port()) for setting in SETTINGS}
 
 
 def free_port() -> int:
@@ -86,25 +95,37 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_a_signal_stops_both_and_what_was_accepted_is_finished(number: signal.Signals) -> None:
-    with standins(api="--finish 1") as program:
+def test_a_signal_stops_all_and_what_was_accepted_is_finished(number: signal.Signals) -> None:
+    with standins(api="--finish 1", cloud="--finish 0.5") as program:
         program.wait_for("Ctrl-C")
         family = program.family()
         program.send(number)
         assert program.end() == 0
-        assert program.said.count("finished what was accepted") == 2
+        assert program.said.count("finished what was accepted") == 3
         assert program.said.endswith("Stopped.\n")
         assert "Traceback" not in program.said
-        assert len(family) == 2
+        assert len(family) == 3
         assert not any(process.is_running() for process in family)
 
 
 def test_the_frame_tells_the_addresses_and_the_model() -> None:
-    with started(DRIVER, str(api := free_port()), "", str(page := free_port()), "", "5") as program:
+    api, page, cloud = (free_port() for _ in range(3))
+    with started(DRIVER, str(api), "", str(page), "", str(cloud), "", "5") as program:
         program.wait_for("Ctrl-C")
-        assert f"http://localhost:{api}" in program.said
-        assert f"http://localhost:{page}" in program.said
+        for port in (api, page, cloud):
+            assert f"http://localhost:{port}" in program.said
+        assert "uploads and results live as long as this does" in program.said
         assert "stand_in: a test asked for it" in program.said
+        assert "Starting the API, the page and the cloud" in program.said
+        assert "stops all 3" in program.said
+
+
+def test_the_frame_without_a_cloud_of_our_own_names_the_bucket() -> None:
+    with started(DRIVER, str(free_port()), "", str(free_port()), "", "", "", "5") as program:
+        program.wait_for("Ctrl-C")
+        assert "bucket a-bucket, yours" in program.said
+        assert "Starting the API and the page" in program.said
+        assert "stops both" in program.said
 
 
 def test_a_signal_while_the_parts_start_stops_them_too() -> None:
@@ -115,8 +136,8 @@ def test_a_signal_while_the_parts_start_stops_them_too() -> None:
         assert "ready" not in program.said
 
 
-@pytest.mark.parametrize(("broken", "name"), [("api", "API"), ("page", "page")])
-def test_when_one_part_dies_the_other_is_stopped_and_the_dead_one_named(broken: str, name: str) -> None:
+@pytest.mark.parametrize(("broken", "name"), [("api", "API"), ("page", "page"), ("cloud", "cloud")])
+def test_when_one_part_dies_the_others_are_stopped_and_the_dead_one_named(broken: str, name: str) -> None:
     with standins(**{broken: "--die-after 1 --code 3"}) as program:
         program.wait_for("API | up")
         family = program.family()
@@ -157,9 +178,9 @@ def gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize(("setting", "what"), [("NINEFOLD_PORT", "API"), ("NINEFOLD_PAGE_PORT", "page")])
+@pytest.mark.parametrize(("setting", "what"), SETTINGS.items())
 def test_a_port_in_use_is_one_sentence_with_its_holder_and_the_way_out(setting: str, what: str) -> None:
-    ports = {"NINEFOLD_PORT": str(free_port()), "NINEFOLD_PAGE_PORT": str(free_port())}
+    ports = free_ports()
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         with started("-m", "scripts.run", **{**ports, setting: str(port)}) as program:
@@ -173,7 +194,7 @@ def test_a_port_in_use_is_one_sentence_with_its_holder_and_the_way_out(setting: 
 def test_a_port_that_was_taken_after_the_check_is_the_same_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        with started(DRIVER, str(port), "", str(free_port()), "", "5") as program:
+        with started(DRIVER, str(port), "", str(free_port()), "", "", "", "5") as program:
             assert program.end() == 1
     assert f"port {port}, for the API, is in use by process {os.getpid()}" in program.said.splitlines()[-1]
 
@@ -185,16 +206,23 @@ def test_a_port_that_is_none_is_one_sentence(value: str) -> None:
     assert program.said.strip() == f"ninefold: NINEFOLD_PORT={value} is no port: give it a number from 1 to 65535."
 
 
-def test_both_on_one_port_is_one_sentence() -> None:
+@pytest.mark.parametrize(
+    ("bucket", "named"),
+    [
+        ("", " NINEFOLD_PORT, NINEFOLD_PAGE_PORT and NINEFOLD_CLOUD_PORT "),
+        ("mine", " NINEFOLD_PORT and NINEFOLD_PAGE_PORT "),
+    ],
+)
+def test_two_on_one_port_is_one_sentence(bucket: str, named: str) -> None:
     port = str(free_port())
-    with started("-m", "scripts.run", NINEFOLD_PORT=port, NINEFOLD_PAGE_PORT=port) as program:
+    ports = {**free_ports(), "NINEFOLD_PORT": port, "NINEFOLD_PAGE_PORT": port}
+    with started("-m", "scripts.run", NINEFOLD_BUCKET=bucket, **ports) as program:
         assert program.end() == 1
-    assert program.said.strip() == "ninefold: give NINEFOLD_PORT and NINEFOLD_PAGE_PORT different values."
+    assert program.said.strip() == f"ninefold: give{named}different values."
 
 
 def test_a_model_that_cannot_be_had_ends_the_start() -> None:
-    ports = {"NINEFOLD_PORT": str(free_port()), "NINEFOLD_PAGE_PORT": str(free_port())}
-    with started("-m", "scripts.run", NINEFOLD_MODEL="no-such-model", **ports) as program:
+    with started("-m", "scripts.run", NINEFOLD_MODEL="no-such-model", **free_ports()) as program:
         assert program.end() == 1
     assert "no-such-model" in program.said
     assert "there is no model to answer with" in program.said
@@ -202,12 +230,37 @@ def test_a_model_that_cannot_be_had_ends_the_start() -> None:
 
 
 def test_the_real_parts_start_answer_and_stop(models_dir: Path) -> None:
-    ports = {"NINEFOLD_PORT": str(free_port()), "NINEFOLD_PAGE_PORT": str(free_port())}
-    with started("-m", "scripts.run", NINEFOLD_MODELS_DIR=str(models_dir), **ports) as program:
-        program.wait_for("Ctrl-C", seconds=20)
+    """Without Spark, too: its installation goes on for as long as it likes."""
+    ports = free_ports()
+    slow = {"NINEFOLD_GLUE_PYTHON_COMMAND": "sleep 1000", "NINEFOLD_BUCKET": ""}
+    with started("-m", "scripts.run", NINEFOLD_MODELS_DIR=str(models_dir), **ports, **slow) as program:
+        program.wait_for("Ctrl-C", seconds=40)
         assert "efficientnet_lite0" in program.said
+        batches = httpx.get(f"http://127.0.0.1:{ports['NINEFOLD_PORT']}/v1/batches", trust_env=False).json()
+        assert batches["notice"]["disposable"]
+        assert "Spark is being installed" in batches["notice"]["message"]
         family = program.family()
         program.send(signal.SIGINT)
         assert program.end() == 0
         assert "Traceback" not in program.said
         assert not any(process.is_running() for process in family)
+
+
+def test_who_names_a_bucket_keeps_it_and_gets_no_cloud() -> None:
+    own = {"NINEFOLD_BUCKET": "mine", "AWS_PROFILE": "me", "NINEFOLD_S3_ENDPOINT": "http://minio:9000"}
+    parts = the_parts(read_places(own), own)
+    assert [part.name for part in parts] == ["API", "page"]
+    for part in parts:
+        assert own.items() <= part.env.items()
+        assert part.env["NINEFOLD_PAGE_ORIGINS"] == "http://127.0.0.1:8501,http://localhost:8501"
+
+
+def test_the_server_is_told_of_the_cloud_and_of_nothing_else_that_is_aws() -> None:
+    api, page, cloud = the_parts(
+        read_places({}), {"AWS_PROFILE": "me", "AWS_ENDPOINT_URL": "http://else", "NO_PROXY": "b"}
+    )
+    assert api.env["NINEFOLD_S3_ENDPOINT"] == "http://127.0.0.1:9000"
+    assert api.env["NINEFOLD_BUCKET"] == cloud.env["NINEFOLD_BUCKET"] == "ninefold"
+    assert not {"AWS_PROFILE", "AWS_ENDPOINT_URL"} & {*api.env, *cloud.env}
+    assert api.env["NO_PROXY"] == "b,127.0.0.1,localhost"
+    assert page.env["NINEFOLD_API_URL"] == page.env["NINEFOLD_PUBLIC_API_URL"] == "http://127.0.0.1:8000"

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
+from cli.server import CannotAnswer, client_for, message_of, no_server, sendable
 from contract.transform import BadImage, ImageLimits, to_pixels
 from inference.artefacts import Artefact, ArtefactStore, DamagedArtefact
 from inference.card import BadCard
@@ -19,11 +20,6 @@ from inference.classifier import top_k
 
 IMAGES_A_REQUEST = 9
 ATTEMPTS = 5
-TIMEOUT_SECONDS = 60
-
-
-class CannotAnswer(Exception):
-    """Nothing can be answered: no such server, no such model. The message says what to do."""
 
 
 class Results(TypedDict):
@@ -45,19 +41,12 @@ def ask_server(url: str, images: list[Path], model: str | None, precision: str |
     params = {"model": model, "precision": precision, "top_k": k}
     wanted = {key: value for key, value in params.items() if value is not None}
     answer: Results = {"model": "", "precision": "", "results": []}
-    with _client(url) as client:
+    with client_for(url, httpx.Client) as client:
         for group in _groups(images):
             readable = [path for path in group if _unreadable(path) is None]
             sent = iter(_post(client, readable, wanted, answer))
             answer["results"] += [_unreadable(path) or next(sent) for path in group]
     return answer
-
-
-def _client(url: str) -> httpx.Client:
-    try:
-        return httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise CannotAnswer(f"{url!r} is no server's address ({error})") from error
 
 
 def _groups(images: list[Path]) -> Iterator[list[Path]]:
@@ -83,23 +72,17 @@ def _as_the_server_says(state: RetryCallState) -> float:
 
 def _post_once(client: httpx.Client, paths: list[Path], params: dict[str, Any]) -> Results:
     with ExitStack() as stack:
-        files = [("images", (_sendable(path), stack.enter_context(path.open("rb")))) for path in paths]
+        files = [("images", (sendable(path.name), stack.enter_context(path.open("rb")))) for path in paths]
         try:
             response = client.post("/v1/predict", files=files, params=params)
         except (httpx.TransportError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            message = f"the server at {client.base_url} does not answer ({error}). Is it running? `make run` starts one"
-            raise CannotAnswer(message) from error
+            raise no_server(client.base_url, error) from error
     if response.is_success:
         return _results(response)
-    message = _message(response)
+    message = message_of(response)
     if response.status_code in (429, 503):
         raise _Busy(message, float(response.headers.get("retry-after", 1)))
     raise CannotAnswer(message)
-
-
-def _sendable(path: Path) -> str:
-    """The name in characters that UTF-8 has: file systems allow bytes that it does not."""
-    return path.name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _results(response: httpx.Response) -> Results:
@@ -108,13 +91,6 @@ def _results(response: httpx.Response) -> Results:
         return {key: body[key] for key in ("model", "precision", "results")}  # type: ignore[return-value]
     except (ValueError, KeyError, TypeError) as error:
         raise CannotAnswer(f"{response.url} answered, and not as a Ninefold server does") from error
-
-
-def _message(response: httpx.Response) -> str:
-    try:
-        return str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"{response.url} answered {response.status_code}, and not as a Ninefold server does"
 
 
 def _unreadable(path: Path) -> dict[str, Any] | None:
@@ -127,7 +103,7 @@ def _unreadable(path: Path) -> dict[str, Any] | None:
 
 
 def _error_row(path: Path, code: str, message: str) -> dict[str, Any]:
-    return {"name": _sendable(path), "status": "error", "error": {"code": code, "message": message}}
+    return {"name": sendable(path.name), "status": "error", "error": {"code": code, "message": message}}
 
 
 def predict_here(models_dir: Path, images: list[Path], model: str | None, precision: str | None, k: int) -> Results:
@@ -163,5 +139,5 @@ def _row(path: Path, artefact: Artefact, classifier: Any, k: int) -> dict[str, A
         pixels = to_pixels(path.read_bytes(), artefact.card.transform)
     except BadImage as bad:
         return _error_row(path, bad.code, bad.message)
-    predictions = top_k(classifier(pixels[None])[0], artefact.card.labels, k)
-    return {"name": _sendable(path), "status": "ok", "predictions": [asdict(prediction) for prediction in predictions]}
+    predictions = [asdict(row) for row in top_k(classifier(pixels[None])[0], artefact.card.labels, k)]
+    return {"name": sendable(path.name), "status": "ok", "predictions": predictions}

@@ -11,6 +11,11 @@ out = Console()
 err = Console(stderr=True, highlight=False)
 
 
+def printable(name: str) -> str:
+    """The name without what could move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "�" for character in name)
+
+
 def fail(message: str, code: int = 2) -> NoReturn:
     """Says `message` on standard error and ends the command."""
     err.print(f"ninefold: {message}", style="red", markup=False, soft_wrap=True)

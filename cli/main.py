@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import models, predict
+from cli import batch, models, predict
 
 app = typer.Typer(
     help="Ninefold: what is on a picture, said by the same models as the page and the server.",
@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 
 app.command("predict")(predict.predict)
+app.command("batch", help=batch.HELP)(batch.batch)
 app.add_typer(models.app, name="models")
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cli.answers import CannotAnswer, Results, ask_server, predict_here
-from cli.console import err, fail, out
+from cli.answers import Results, ask_server, predict_here
+from cli.console import err, fail, out, printable
 from cli.models import DEFAULT_DIR, ModelsDir
+from cli.server import CannotAnswer
 
 
 def predict(
@@ -51,7 +52,7 @@ def _table(results: Results) -> Table:
     table.columns[2].justify = "right"
     for row in results["results"]:
         for number, line in enumerate(_lines(row)):
-            table.add_row(Text(_printable(row["name"])) if number == 0 else Text(""), *line)
+            table.add_row(Text(printable(row["name"])) if number == 0 else Text(""), *line)
         table.add_section()
     return table
 
@@ -60,7 +61,3 @@ def _lines(row: dict[str, Any]) -> list[tuple[Text, Text]]:
     if row["status"] != "ok":
         return [(Text(row["error"]["message"], style="red"), Text(row["error"]["code"], style="red"))]
     return [(Text(line["label"]), Text(f"{line['probability']:.1%}")) for line in row["predictions"]]
-
-
-def _printable(name: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in name)

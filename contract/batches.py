@@ -21,9 +21,9 @@ from enum import StrEnum
 from typing import Any
 
 __all__ = [
-    "CLAIM_SECONDS", "KEPT_RESULT_DAYS", "KEPT_UPLOAD_DAYS", "LEASE_SECONDS", "NOTICE_KEY", "RENEW_SECONDS",
-    "TENSORS_TAG", "BadRecord", "BatchKeys", "Claim", "Evidence", "Lease", "ResultEvidence", "ResultKeys", "Run",
-    "SourceKeys", "State", "TensorEvidence", "TensorKeys", "UploadKey", "dump", "is_batch_id", "job_arguments",
+    "BATCHES", "CLAIM_SECONDS", "KEPT_RESULT_DAYS", "KEPT_UPLOAD_DAYS", "LEASE_SECONDS", "NOTICE_KEY", "RENEW_SECONDS",
+    "TENSORS_TAG", "UPLOADS", "BadRecord", "BatchKeys", "Claim", "Evidence", "Lease", "ResultEvidence", "ResultKeys",
+    "Run", "SourceKeys", "State", "TensorEvidence", "TensorKeys", "UploadKey", "dump", "is_batch_id", "job_arguments",
     "read_evidence", "safe_file_name", "state_of",
 ]  # fmt: skip
 
@@ -44,7 +44,7 @@ TENSORS_TAG = "ninefold=tensors"
 
 _ID = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 _ETAG = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_UPLOAD = re.compile(r"uploads/([^/]+)/([^/]+\.zip)", re.IGNORECASE | re.DOTALL)
+_UPLOAD = re.compile(r"uploads/([^/]+)/([^/]+\.(?i:zip))")
 _PART = re.compile(r"part-(\d{5})\.(npy|json|jsonl)")
 
 
@@ -258,7 +258,7 @@ class Lease:
 def _bad_record(what: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise BadRecord(f"the {what} cannot be read: {error!r}") from error
 
 
@@ -306,17 +306,23 @@ def read_evidence(batch: BatchKeys, keys: Iterable[str]) -> dict[str, Evidence]:
     """What the keys under a batch's prefix say, by etag. Keys that mean nothing are passed over."""
     found: dict[str, Evidence] = {}
     for key in keys:
-        path = key.removeprefix(batch.prefix).split("/")
-        if len(path) == 2:
-            evidence = found.setdefault(path[0], Evidence())
-            if path[1] in ("claim.json", "run.json", "error.json"):
-                setattr(evidence, path[1].removesuffix(".json"), True)
-        elif len(path) == 3:
-            _note(found.setdefault(path[0], Evidence()), path[1], path[2])
+        etag, *path = key.removeprefix(batch.prefix).split("/") if key.startswith(batch.prefix) else [""]
+        evidence = found.get(etag) or Evidence()
+        if (len(path) == 1 and _note_file(evidence, path[0])) or (len(path) == 2 and _note(evidence, path[0], path[1])):
+            found[etag] = evidence
     return found
 
 
-def _note(evidence: Evidence, folder: str, name: str) -> None:
+def _note_file(evidence: Evidence, name: str) -> bool:
+    """Whether the key means something."""
+    if name not in ("claim.json", "run.json", "error.json"):
+        return False
+    setattr(evidence, name.removesuffix(".json"), True)
+    return True
+
+
+def _note(evidence: Evidence, folder: str, name: str) -> bool:
+    """Whether the key means something."""
     part = _PART.fullmatch(name)
     if name == "manifest.json":
         evidence.tensors.setdefault(folder, TensorEvidence()).manifest = True
@@ -328,6 +334,9 @@ def _note(evidence: Evidence, folder: str, name: str) -> None:
         evidence.tensors.setdefault(folder, TensorEvidence()).shards.add(int(part[1]))
     elif part and part[2] == "jsonl":
         evidence.results.setdefault(folder, ResultEvidence()).parts.add(int(part[1]))
+    else:
+        return bool(part)
+    return True
 
 
 def state_of(evidence: Evidence | None, *, upload: bool, run_failed: bool = False) -> State:  # noqa: PLR0911  # one a line

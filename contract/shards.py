@@ -33,6 +33,7 @@ DTYPES = ("uint8", "float16", "float32")
 Row = dict[str, Any]
 Tensor = npt.NDArray[Any]
 _HEADER_BYTES = 4096
+_UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, RecursionError)
 
 
 class BadShard(Exception):
@@ -98,15 +99,26 @@ def encode_pixels(images: Sequence[Pixels], spec: TransformSpec, dtype: str = "u
 
 def decode_pixels(data: bytes, images: int, side: int) -> Pixels:
     """The .npy of a shard → uint8[images,side,side,3], a view of `data`. Raises BadShard."""
-    file = io.BytesIO(data[:_HEADER_BYTES])
     try:
-        np.lib.format.read_magic(file)
-        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype != np.uint8 or shape != (images, side, side, 3) or by_columns:
-            raise BadShard(f"the shard holds {dtype}{list(shape)}, not uint8[{images},{side},{side},3]")
-        return np.frombuffer(data, np.uint8, offset=file.tell()).reshape(shape)
-    except ValueError as error:
+        shape, dtype, offset = _read_header(data)
+    except Exception as error:
+        # numpy reads the header as Python: damage is a SyntaxError, a TokenError, a TypeError, ….
         raise BadShard(f"the shard is damaged: {error}") from error
+    if dtype != np.uint8 or shape != (images, side, side, 3):
+        raise BadShard(f"the shard holds {dtype}{list(shape)}, not uint8[{images},{side},{side},3]")
+    if len(data) - offset != images * side * side * 3:
+        raise BadShard(f"the shard has {len(data) - offset} bytes of pixels, not {images * side * side * 3}")
+    return np.frombuffer(data, np.uint8, offset=offset).reshape(shape)
+
+
+def _read_header(npy: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape, dtype, and where the data begins."""
+    file = io.BytesIO(npy[:_HEADER_BYTES])
+    version = np.lib.format.read_magic(file)
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    if version != (1, 0) or by_columns:
+        raise ValueError("it is not in the order in which it was written")
+    return shape, dtype, file.tell()
 
 
 @dataclass(frozen=True)
@@ -123,7 +135,7 @@ class ShardRows:
     def of(cls, plan: ShardPlan, dtype: str, npy: bytes, rows: list[Row]) -> ShardRows:
         """For pixels as `encode_pixels` made them; `npy` is empty where there is no image."""
         images = Counts.of(rows).images
-        offset = _data_offset(npy) if images else 0
+        offset = _read_header(npy)[2] if images else 0
         return cls(plan, dtype, offset, (len(npy) - offset) // images if images else 0, rows)
 
     @property
@@ -153,10 +165,12 @@ class ShardRows:
             body = json.loads(data)
             plan = ShardPlan(int(body["shard"]), int(body["first"]), int(body["last"]))
             found = cls(plan, body["dtype"], int(body["data_offset"]), int(body["image_bytes"]), body["rows"])
-            if [row["entry"] for row in found.rows] != list(range(plan.first, plan.last)):
+            numbers = [row["entry"] for row in found.rows if row["status"] in ("ok", "error", "skipped")]
+            wrong = plan.last - plan.first != len(found.rows) or numbers != list(range(plan.first, plan.last))
+            if wrong or found.counts.images != body["images"]:
                 raise BadShard(f"the rows of shard {plan.number} are not those of its entries")
             return found
-        except (ValueError, KeyError, TypeError) as error:
+        except _UNREADABLE as error:
             raise BadShard(f"the rows of a shard cannot be read: {error!r}") from error
 
     def image_range(self, entry: int) -> tuple[int, int] | None:
@@ -166,13 +180,6 @@ class ShardRows:
         place = Counts.of(self.rows[: entry - self.plan.first]).images
         start = self.data_offset + place * self.image_bytes
         return start, start + self.image_bytes
-
-
-def _data_offset(npy: bytes) -> int:
-    file = io.BytesIO(npy[:_HEADER_BYTES])
-    np.lib.format.read_magic(file)
-    np.lib.format.read_array_header_1_0(file)
-    return file.tell()
 
 
 @dataclass(frozen=True)
@@ -214,7 +221,7 @@ class Manifest:
                 (ShardPlan(part["shard"], part["first"], part["last"]), _read_counts(part)) for part in body["shards"]
             )
             return cls(body["source"], TransformSpec.from_dict(body["transform"]), body["dtype"], shards)
-        except (ValueError, KeyError, TypeError) as error:
+        except _UNREADABLE as error:
             raise BadShard(f"the manifest cannot be read: {error!r}") from error
 
 

@@ -72,7 +72,7 @@ class ZipLimits:
     max_entry_bytes: int = 25_000_000
     max_total_bytes: int = 20_000_000_000
     max_ratio: int = 100
-    max_directory_bytes: int = 64_000_000
+    max_directory_bytes: int = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +230,7 @@ def _check_size(size: int, limits: ZipLimits) -> None:
 def _find_end(read: Read, tail: bytes, tail_start: int, size: int) -> _End:
     position = _end_position(tail)
     if position < 0:
-        if size >= 4 and read(0, 4) in (b"PK\3\4", b"PK\5\6"):
-            raise BadZip(
-                "truncated_zip", "The zip breaks off before its directory: it was cut short. Send it again, whole."
-            )
+        _check_start(read(0, min(size, 4)))
         raise BadZip("not_a_zip", "The file is no zip archive, whatever its name says. Make a zip of the pictures.")
     _, disk, first_disk, _, entries, length, offset, _ = _END_STRUCT.unpack_from(tail, position)
     place = tail_start + position
@@ -241,16 +238,28 @@ def _find_end(read: Read, tail: bytes, tail_start: int, size: int) -> _End:
     if wide is not None:
         place, disk, first_disk, entries, length, offset = wide
     if disk or first_disk:
-        raise BadZip("multi_volume", "The zip is one volume of several. Make one zip of the pictures, in one file.")
+        raise _volume()
     # What was put in front of a zip (a self-extractor, say) shifts every offset in it.
     shift = place - length - offset
     if shift < 0:
         raise BadZip(
             "truncated_zip", "The zip's directory does not lie where the zip says: parts are missing. Send it again."
         )
+    if shift:  # what is in front may be a zip that was cut short, right within a zip that it holds
+        _check_start(read(0, 4))
     if not entries and not length:
         raise BadZip("empty_zip", "There is nothing in the zip. Make a zip of the pictures.")
     return _End(place - length, length, entries, shift, wide is not None)
+
+
+def _check_start(head: bytes) -> None:
+    """Refuses what begins as a zip and does not end as that zip."""
+    if head in (b"PK\3\4", b"PK\5\6"):
+        raise BadZip(
+            "truncated_zip", "The zip breaks off before its directory: it was cut short. Send it again, whole."
+        )
+    if head == b"PK\7\10":
+        raise _volume()
 
 
 def _end_position(tail: bytes) -> int:
@@ -271,7 +280,10 @@ def _end64(read: Read, tail: bytes, tail_start: int, position: int) -> tuple[int
     named = _LOCATOR64_STRUCT.unpack_from(tail, locator)[2]
     # Where it says, or, if something was put in front of the zip, right before its locator.
     for place in (named, tail_start + locator - _END64_STRUCT.size):
-        record = read(place, place + _END64_STRUCT.size) if 0 <= place <= tail_start + locator else b""
+        stop = place + _END64_STRUCT.size
+        if stop > tail_start + locator or place < 0:
+            continue
+        record = tail[place - tail_start : stop - tail_start] if place >= tail_start else read(place, stop)
         if len(record) == _END64_STRUCT.size and record[:4] == _END64:
             fields = _END64_STRUCT.unpack(record)
             return (place, fields[4], fields[5], fields[7], fields[8], fields[9])
@@ -379,9 +391,11 @@ def _error(raw: _Raw, limits: ZipLimits) -> tuple[str, str] | None:
             "unsupported_compression",
             f"The file is packed by an unsupported method ({method}). Make the zip with the usual one, deflate.",
         )
-    if raw.size > limits.max_entry_bytes:
+    # Whoever fetches an entry holds what is packed, too; deflate makes what does not shrink a little larger.
+    largest = max(raw.size, raw.packed - raw.packed // 100)
+    if largest > limits.max_entry_bytes:
         most = f"{limits.max_entry_bytes / 1e6:.0f} MB is the most"
-        return "too_many_bytes", f"The file has {raw.size / 1e6:.1f} MB; {most}. Send a smaller copy."
+        return "too_many_bytes", f"The file has {largest / 1e6:.1f} MB; {most}. Send a smaller copy."
     return None
 
 
@@ -422,6 +436,10 @@ def _too_many(limits: ZipLimits, count: int | None = None) -> BadZip:
     return BadZip(
         "too_many_entries", f"The zip has {have} entries; {limits.max_entries:,} is the most. Split it into several."
     )
+
+
+def _volume() -> BadZip:
+    return BadZip("multi_volume", "The zip is one volume of several. Make one zip of the pictures, in one file.")
 
 
 def _damaged() -> BadZip:

@@ -29,7 +29,7 @@ __all__ = ["Worker"]
 
 log = structlog.get_logger()
 _LOOK_SECONDS = 10.0
-# A look costs two listings. Work that another server left is taken after a minute anyway; at an end, hardly ever is any.
+# A look costs two listings. What another server left is taken after a minute anyway; of ended ones hardly any is left.
 _LOOK_WAITING_SECONDS = 60.0
 _LOOK_ENDED_SECONDS = 600.0
 _ENDED = frozenset({State.FAILED, State.EXPIRED, State.DONE})

@@ -18,6 +18,8 @@ from backend.metrics import Metrics
 log = structlog.get_logger()
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+# What an open page asks every second or two: in the metrics, but in the log only when it fails.
+_POLLED = frozenset({"/v1/models", "/v1/batches", "/v1/batches/{batch}", "/v1/batches/{batch}/pixels/{entry}"})
 CLIENT_GONE = 499
 
 
@@ -61,7 +63,8 @@ class RequestRecord:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(scope["method"], route, status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        if scope["path"] not in _QUIET:
+        polled = scope["method"] == "GET" and route in _POLLED and status < 400
+        if scope["path"] not in _QUIET and not polled:
             milliseconds = round(seconds * 1000, 1)
             path = scope.get("raw_path", b"").decode(
                 "ascii", "replace"

@@ -218,14 +218,15 @@ class Reader:
         if found.done:
             body = json.loads(self._body(keys.done))
             counts = Counts(**{name: body["counts"][name] for name in ("images", "errors", "skipped")})
-            return Prediction(folder, "done", model, precision, counts.entries, counts.entries, None, counts, parts)
+            total = counts.entries
+            return Prediction(folder, "done", False, model, precision, total, total, None, counts, parts)
         try:
-            error = Lease.decode(self._body(keys.lease)).error
+            lease = Lease.decode(self._body(keys.lease))
         except (BadRecord, Missing):
-            error = None
-        state, problem = ("failed", Problem(*error)) if error else ("predicting", None)
+            lease = Lease("?")
+        state, problem = ("failed", Problem(*lease.error)) if lease.error else ("predicting", None)
         done = self._entries_of(source, parts)
-        return Prediction(folder, state, model, precision, done, entries, problem, None, parts)
+        return Prediction(folder, state, lease.released, model, precision, done, entries, problem, None, parts)
 
     def _entries_of(self, source: SourceKeys, parts: frozenset[int]) -> int:
         manifests = [key for key in self._objects if key.startswith(source.prefix) and key.endswith("/manifest.json")]
@@ -238,7 +239,7 @@ class Reader:
         times = {number: self._objects[keys.part(number)].modified for number in found.parts}
         plans = {plan.number: plan for plan, _ in view.tensors[0].manifest.shards}
         sizes = {number: plans[number].last - plans[number].first for number in found.parts if number in plans}
-        detail = "" if found.parts else "Waiting for its turn."
+        detail = "Waiting for its turn." if found.waiting else ""
         left = self._seconds_left(sizes, times, found.total - found.done)
         return Progress("predicting", detail, found.done, found.total, left)
 

@@ -40,6 +40,8 @@ class Prediction:
 
     folder: str
     state: str
+    waiting: bool
+    """Wished for, and taken up by nobody yet."""
     model: str
     precision: str
     done: int

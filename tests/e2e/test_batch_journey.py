@@ -3,6 +3,7 @@
 S3, Lambda and Glue are the stand-in; what they run is what AWS would run.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from tests.zips import Member
 
 IMAGES = 400
 AWS = Path(sys.executable).parent / "aws"
+NINEFOLD = Path(sys.executable).parent / "ninefold"
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,25 @@ def test_a_refused_zip_costs_no_run(service: Service, s3: Cloud) -> None:
     found = batches.wait_for(service, "refused", "failed")
     assert found["error"]["code"] == "not_a_zip" and not found["restartable"]
     assert len(s3.runs()) == before
+
+
+def test_the_command_line_sends_a_folder_and_saves_a_row_a_file(service: Service, tmp_path: Path) -> None:
+    folder = tmp_path / "my photos"
+    (folder / "animals").mkdir(parents=True)
+    photos = {"animals/koala.jpg": pictures.sample("koala.jpg"), "cat.jpg": pictures.sample("cat.jpg")}
+    for name, data in {**photos, "notes.txt": b"no picture", ".hidden": b"x"}.items():
+        (folder / name).write_bytes(data)
+    target = tmp_path / "results.json"
+    command = [str(NINEFOLD), "batch", str(folder), "-o", str(target), "--server", service.url]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1, done.stderr  # one file is no picture
+    saved = json.loads(target.read_text(encoding="utf-8"))
+    assert saved["counts"] == {"predictions": 2, "errors": 1, "skipped": 0, "entries": 3}
+    rows = {row["name"]: row for row in saved["results"]}
+    alone = service.predict(*photos.items())
+    assert [rows[name]["predictions"] for name in photos] == [row["predictions"] for row in alone]
+    assert rows["notes.txt"]["error"]["code"] == "unsupported_format"
+    assert batches.state(service, saved["id"])["state"] == "done"  # kept for the page
 
 
 def test_a_killed_run_is_failed_and_started_again_by_one_click(service: Service, s3: Cloud, many: bytes) -> None:

@@ -2,13 +2,14 @@
 
 ApiError (message: a sentence for the person at the page)
 ├── Unreachable   no connection, or no answer in time
-├── Busy          429 or 503; `retry_after` in seconds
+├── Busy          429 or 503; `code`, `retry_after` in seconds
 └── Refused       any other answer that is no success; `code`, `status`
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -16,7 +17,7 @@ import httpx
 
 __all__ = [
     "Answer", "Api", "ApiError", "Busy", "Model", "Prediction", "Problem", "Refused", "Status", "Unreachable",
-    "Variant", "VariantName",
+    "Variant", "VariantName", "read",
 ]  # fmt: skip
 
 LOOK_TIMEOUT = httpx.Timeout(2.0)
@@ -41,9 +42,10 @@ class Unreachable(ApiError):
 class Busy(ApiError):
     """The server asks for patience."""
 
-    def __init__(self, message: str, retry_after: float) -> None:
+    def __init__(self, message: str, retry_after: float, code: str = "") -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.code = code
 
 
 class Refused(ApiError):
@@ -127,7 +129,7 @@ class Api:
     def look(self) -> Status:
         """Never raises: a server that cannot be asked is away."""
         try:
-            self._send("GET", "/readyz", timeout=LOOK_TIMEOUT)
+            self.send("GET", "/readyz", timeout=LOOK_TIMEOUT)
             return Status("ready", self.models())
         except Busy:
             return Status("starting")
@@ -136,31 +138,56 @@ class Api:
 
     def models(self) -> tuple[Model, ...]:
         """All models, ready or missing."""
-        body = self._send("GET", "/v1/models", timeout=LOOK_TIMEOUT)
-        return _read(lambda: tuple(_model(entry) for entry in body["models"]))
+        body = self.send("GET", "/v1/models", timeout=LOOK_TIMEOUT)
+        return read(lambda: tuple(_model(entry) for entry in body["models"]))
 
     def predict(self, variant: VariantName, files: Sequence[tuple[str, bytes]], top_k: int) -> list[Answer]:
         """One answer for each (name, bytes), in their order; a bad picture is an answer too. Raises ApiError."""
-        body = self._send(
+        body = self.send(
             "POST",
             "/v1/predict",
             params={"model": variant.model, "precision": variant.precision, "top_k": top_k},
             files=[("images", (name, data, "application/octet-stream")) for name, data in files],
             timeout=PREDICT_TIMEOUT,
         )
-        answers = _read(lambda: [_answer(row) for row in body["results"]])
+        answers = read(lambda: [_answer(row) for row in body["results"]])
         if len(answers) != len(files):
             raise _unreadable()
         return answers
 
-    def _send(self, method: str, path: str, **request: Any) -> Any:
+    def send(self, method: str, path: str, **request: Any) -> Any:
+        """One request; gives the JSON of its answer, None where it has no content. Raises ApiError."""
         try:
             response = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
-            raise Unreachable("The server does not answer.") from error
-        if response.is_success:
-            return _read(response.json)
-        raise _error(response)
+            raise _unreachable() from error
+        if not response.is_success:
+            raise _error(response)
+        return read(response.json) if response.content else None
+
+    @contextmanager
+    def stream(self, path: str, **request: Any) -> Iterator[Iterator[bytes]]:
+        """The answer's bytes as they come, so that a large one is never held as a whole. Raises ApiError."""
+        try:
+            with self._http.stream("GET", path, **request) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _error(response)
+                yield response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise _unreachable() from error
+
+
+def read(parse: Callable[[], _T]) -> _T:
+    """What `parse` makes of an answer; raises Refused where it is not what this page understands."""
+    try:
+        return parse()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable() from error
+
+
+def _unreachable() -> Unreachable:
+    return Unreachable("The server does not answer.")
 
 
 def _error(response: httpx.Response) -> ApiError:
@@ -169,7 +196,7 @@ def _error(response: httpx.Response) -> ApiError:
     except (ValueError, KeyError, TypeError):
         code, message = f"http_{response.status_code}", f"The server answered with status {response.status_code}."
     if response.status_code in (429, 503):
-        return Busy(message, _retry_after(response.headers))
+        return Busy(message, _retry_after(response.headers), code)
     return Refused(response.status_code, code, message)
 
 
@@ -178,13 +205,6 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return min(max(float(headers["retry-after"]), 0.0), LONGEST_RETRY_SECONDS)
     except (KeyError, ValueError):
         return DEFAULT_RETRY_SECONDS
-
-
-def _read(parse: Callable[[], _T]) -> _T:
-    try:
-        return parse()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _unreadable() from error
 
 
 def _unreadable() -> Refused:

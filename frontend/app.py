@@ -1,4 +1,8 @@
-"""What `streamlit run app.py` starts: the frame of every page, and the list of pages. One file a page, in pages/."""
+"""What `streamlit run app.py` starts: the frame of every page, and the list of pages. One file a page, in views/.
+
+Not in a folder named pages/: Streamlit runs the files of such a folder by itself, without this frame, for whoever comes
+to a page's own address first.
+"""
 
 import sys
 from pathlib import Path
@@ -13,4 +17,10 @@ if str(HERE.parent) not in sys.path:
 st.set_page_config(page_title="Ninefold", page_icon=str(HERE / "assets" / "icon.png"), layout="wide")
 st.html(HERE / "assets" / "style.css")
 st.logo(str(HERE / "assets" / "wordmark.svg"), size="large")
-st.navigation([st.Page(HERE / "pages" / "classify.py", title="Pictures", default=True)], position="top").run()
+st.navigation(
+    [
+        st.Page(HERE / "views" / "classify.py", title="Pictures", default=True),
+        st.Page(HERE / "views" / "batch.py", title="Batch"),
+    ],
+    position="top",
+).run()

@@ -10,8 +10,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from scripts.browser import find_browser
+from tests.e2e.batch_visitor import BatchVisitor
 from tests.e2e.harness import ARGUMENTS, page_process
 from tests.e2e.visitor import Visitor
+from tests.frontend.fake_batch_server import FakeBatchServer
 from tests.servers import Service, process
 
 SECONDS = 15.0
@@ -54,6 +56,28 @@ def page(browser: Browser) -> Iterator[Page]:
 def visitor(page: Page, address: str, server: Service) -> Visitor:
     """Someone who has just opened the page."""
     return Visitor(page, server).open(address)
+
+
+@pytest.fixture(scope="session")
+def batch_address() -> Iterator[tuple[FakeBatchServer, str]]:
+    """A page before a fake cloud, for all that needs no classifier."""
+    cloud = FakeBatchServer()
+    with page_process(cloud.url) as url:
+        yield cloud, url
+    cloud.close()
+
+
+@pytest.fixture
+def cloud(batch_address: tuple[FakeBatchServer, str]) -> FakeBatchServer:
+    """The fake cloud, as new."""
+    batch_address[0].reset()
+    return batch_address[0]
+
+
+@pytest.fixture
+def batch_visitor(page: Page, cloud: FakeBatchServer, batch_address: tuple[FakeBatchServer, str]) -> BatchVisitor:
+    """Someone who has just opened the batch page."""
+    return BatchVisitor(page, cloud, batch_address[1]).open()
 
 
 @pytest.fixture(scope="session")

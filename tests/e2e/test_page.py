@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.e2e.colours import contrast, luminance
 from tests.e2e.harness import page_process
 from tests.e2e.visitor import Visitor, payload
 from tests.pictures import sample
@@ -78,7 +79,7 @@ def test_text_can_be_read_in_light_and_dark(visitor: Visitor, address: str, sche
         ".nf-problem b",
         ".nf-problem code",
     ):
-        assert contrast(visitor, selector) >= 4.5, selector
+        assert contrast(visitor.page, selector) >= 4.5, selector
 
 
 def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
@@ -135,25 +136,3 @@ def columns(visitor: Visitor) -> set[float]:
     """The left edges of the cards."""
     lefts = "map(e => Math.round(e.getBoundingClientRect().left))"
     return set(visitor.evaluate(f"[...document.querySelectorAll('[class*=st-key-card-]')].{lefts}"))
-
-
-def contrast(visitor: Visitor, selector: str) -> float:
-    """WCAG contrast of an element's text against what is painted behind it."""
-    ink, paper = visitor.page.locator(selector).first.evaluate(
-        """element => {
-            const opaque = e => getComputedStyle(e).backgroundColor;
-            const clear = ['rgba(0, 0, 0, 0)', 'transparent'];
-            let behind = element;
-            while (behind.parentElement && clear.includes(opaque(behind))) behind = behind.parentElement;
-            return [getComputedStyle(element).color, opaque(behind)];
-        }"""
-    )
-    lighter, darker = sorted((luminance(ink), luminance(paper)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def luminance(colour: str) -> float:
-    """WCAG relative luminance of a computed `rgb(r, g, b)`."""
-    parts = [float(part) / 255 for part in colour.removeprefix("rgba(").removeprefix("rgb(").rstrip(")").split(",")[:3]]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

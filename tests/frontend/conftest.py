@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.frontend.fake_batch_server import FakeBatchServer
 from tests.frontend.fake_server import FakeServer
 
 
@@ -13,5 +14,13 @@ from tests.frontend.fake_server import FakeServer
 def server() -> Iterator[FakeServer]:
     """A fresh fake server."""
     fake = FakeServer()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def cloud() -> Iterator[FakeBatchServer]:
+    """A fresh fake server with batches, and its storage."""
+    fake = FakeBatchServer()
     yield fake
     fake.close()

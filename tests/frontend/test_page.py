@@ -20,7 +20,7 @@ def page(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> AppTest:
 
 def words(page: AppTest) -> str:
     assert not page.exception
-    return "\n".join(element.proto.body for element in page.get("html"))
+    return "\n".join(element.proto.body for element in page.get("html") if "<style>" not in element.proto.body)
 
 
 def test_the_empty_page_says_what_to_do_and_who_answers(page: AppTest) -> None:

@@ -8,7 +8,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import streamlit as st
 
 from frontend import cards, downloads
-from frontend.api import Api, Model, VariantName
+from frontend.api import VariantName
+from frontend.choosing import choose_model, choose_precision, connection
 from frontend.pictures import PLACES, Tray
 from frontend.samples import samples
 from frontend.settings import Settings
@@ -17,12 +18,6 @@ from frontend.visit import ASKED_TOP_K, Visit
 BUSY_BEAT, CALM_BEAT = 1.0, 3.0
 # Seconds a run waits for answers; what takes longer is collected by the heartbeat, and the page stays usable.
 QUICK = 2.0
-
-
-@st.cache_resource
-def connection(api_url: str) -> Api:
-    """One client for all visits."""
-    return Api(api_url)
 
 
 @st.cache_resource
@@ -152,28 +147,6 @@ def choose(here: Visit) -> int:
     if absent:
         st.html(cards.missing(absent))
     return int(top_k)
-
-
-def choose_model(ready: list[Model]) -> Model | None:
-    """Among the models that are there; the server's default first."""
-    titles = {model.name: model.title for model in ready}
-    default = next((place for place, model in enumerate(ready) if model.default), 0)
-    name = st.selectbox(
-        "Model", list(titles), index=default if ready else None, format_func=lambda n: titles.get(n, n), key="model",
-        disabled=not ready, placeholder="No model yet", width=260,
-    )  # fmt: skip
-    return next((model for model in ready if model.name == name), None)
-
-
-def choose_precision(model: Model) -> VariantName | None:
-    """The only precision, or the chosen one."""
-    names = [variant.precision for variant in model.variants]
-    default = next((variant.precision for variant in model.variants if variant.default), names[0] if names else None)
-    if len(names) > 1:
-        default = st.segmented_control(
-            "Precision", names, default=default, required=True, key=f"precision-{model.name}"
-        )
-    return VariantName(model.name, default) if default else None
 
 
 def save(here: Visit, top_k: int) -> None:

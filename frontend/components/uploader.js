@@ -1,0 +1,112 @@
+// What is seen of an upload, and the person's hands on it. The job lives in globalThis: Streamlit calls the function at
+// the end whenever it likes, without the earlier call's cleanup, and removes all of this on another page.
+const PAGE = (globalThis.ninefoldUpload ??= { job: null, guarded: false });
+const VIEWS = new WeakMap();
+const SEEN_MS = 15_000;
+
+function paint(view, job) {
+  const { $ } = view, whole = job.file.size ? Math.floor(100 * job.done / job.file.size) : 0,
+    percent = job.state === "uploading" ? Math.min(99, whole) : whole, stopped = job.state === "stopped";
+  $(".drop").hidden = job.moving || stopped || job.state === "cancelling";
+  $(".job").hidden = !$(".drop").hidden;
+  $(".job").classList.toggle("still", stopped || job.waiting);
+  $(".name").textContent = short(job.file.name);
+  $(".name").title = job.file.name;
+  $(".percent").textContent = `${percent} %`;
+  $(".bar i").style.width = `${percent}%`;
+  $(".bar").setAttribute("aria-valuenow", percent);
+  $(".facts").textContent = { preparing: "Getting ready …", uploading: job.facts(), completing: "All parts have arrived. Putting them together …", cancelling: "Cancelling …" }[job.state] ?? `${size(job.done)} of ${size(job.file.size)} have arrived.`;
+  $(".again").hidden = !stopped;
+  $(".cancel").disabled = job.state === "cancelling";
+  if (job.state === "done" && !job.seen) job.seen = setTimeout(() => { job.set("idle"); }, SEEN_MS);
+  const words = job.state === "done" ? `${quoted(job.file.name)} has arrived (${size(job.file.size)}). It is looked at next.` : job.words || (job.moving && job.other) || "";
+  $(".words").hidden = !words;
+  $(".words").classList.toggle("stop", ["stopped", "refused"].includes(job.state));
+  if ($(".words").textContent !== words) $(".words").textContent = words;
+  const spoken = job.state === "uploading" ? `${percent - percent % 10} % of ${short(job.file.name)} sent` : job.moving ? "" : words;
+  if ($(".live").textContent !== spoken) $(".live").textContent = spoken;
+  if (!job.moving && view.last !== job.state) recall(view);
+  if (view.last && MOVING.includes(job.state) && !MOVING.includes(view.last)) recall(view);
+  view.last = job.state;
+  if (job.news && !job.news.told) { job.news.told = true; view.tell({ event: job.news.event, id: job.news.id }); }
+}
+
+// The uploads that a reload interrupted. Those that the server knows no more, or has complete, are forgotten.
+async function recall(view) {
+  const api = view.data.api, rows = [];
+  for (const record of kept.all(api)) {
+    if (record.id === PAGE.job?.id) continue;
+    const path = `/v1/batches/${encodeURIComponent(record.id)}`;
+    const upload = await ask(api, "GET", `${path}/upload`).catch(error => error);
+    if (upload.status === 404 || upload.status === 409) { kept.drop(record.id); continue; }
+    rows.push(unfinished(view, record, path, upload.arrived));
+  }
+  view.$(".kept").replaceChildren(...rows);
+}
+
+function unfinished(view, record, path, arrived) {
+  const row = document.createElement("div"), words = document.createElement("span"), discard = document.createElement("button");
+  const share = arrived ? ` at ${Math.floor(100 * arrived.reduce((sum, part) => sum + part.size_bytes, 0) / record.size)} %` : "";
+  row.className = "rest";
+  words.textContent = `The upload of ${quoted(record.name)} (${size(record.size)}) was interrupted${share}. Choose the same file again: only what is missing will be sent.`;
+  discard.type = "button";
+  discard.textContent = "Discard it";
+  discard.onclick = async () => {
+    discard.disabled = true;
+    const error = await ask(view.data.api, "DELETE", path).catch(found => found);
+    if (error && error.status !== 404) { discard.disabled = false; words.textContent = error.message; return; }
+    kept.drop(record.id);
+    row.remove();
+    view.tell({ event: "cancelled", id: record.id });
+  };
+  row.append(words, discard);
+  return row;
+}
+
+function take(view, files) {
+  if (!files?.length || PAGE.job?.moving) return;
+  const job = new Job(files[0], view.data);
+  watch(view, job);
+  if (files.length > 1) return job.fail(new Trouble(`${files.length} files were given: one zip at a time, please.`, { final: true }));
+  job.run();
+  view.$(".cancel").focus();
+}
+
+function watch(view, job) {
+  PAGE.job?.views.delete(view.paint);
+  PAGE.job = job;
+  job.control ??= new AbortController();
+  job.views.add(view.paint);
+  view.paint(job);
+}
+
+function mount(view) {
+  const { $ } = view, drop = $(".drop"), input = $("input");
+  input.onchange = () => { take(view, [...input.files]); input.value = ""; };
+  drop.ondragover = event => { event.preventDefault(); drop.classList.add("over"); };
+  drop.ondragleave = () => drop.classList.remove("over");
+  drop.ondrop = event => { event.preventDefault(); drop.classList.remove("over"); take(view, [...event.dataTransfer.files]); };
+  $(".cancel").onclick = () => PAGE.job?.cancel();
+  $(".again").onclick = () => PAGE.job?.run();
+  if (PAGE.job) watch(view, PAGE.job); else recall(view);
+}
+
+if (!PAGE.guarded) {
+  PAGE.guarded = true;
+  addEventListener("beforeunload", event => { if (PAGE.job?.moving) event.preventDefault(); });
+}
+
+export default function ({ data, parentElement, setStateValue }) {
+  let view = VIEWS.get(parentElement);
+  if (!view) {
+    view = { data, $: selector => parentElement.querySelector(selector), last: null };
+    view.paint = job => paint(view, job);
+    view.leave = () => { PAGE.job?.views.delete(view.paint); VIEWS.delete(parentElement); };
+    VIEWS.set(parentElement, view);
+    Object.assign(view, { tell: told => setStateValue("told", told) });
+    mount(view);
+  }
+  Object.assign(view, { data, tell: told => setStateValue("told", told) });
+  view.$(".hint").textContent = `.zip, up to ${size(data.max_bytes)} and ${data.max_entries.toLocaleString("en")} files. It goes straight to the storage.`;
+  return view.leave;
+}

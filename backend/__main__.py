@@ -9,9 +9,11 @@ import threading
 import time
 
 import uvicorn
+from botocore.exceptions import BotoCoreError
 from pydantic import ValidationError
 
 from backend.app import create_app
+from backend.batches.job_runs import JobRuns
 from backend.logs import configure_logs
 from backend.settings import Settings
 from inference.artefacts import ArtefactStore
@@ -24,12 +26,16 @@ def main() -> int:
     try:
         settings = Settings()
         choose(ArtefactStore(settings.models_dir), settings.model, settings.precision)
+        if settings.bucket:
+            JobRuns(settings.glue_job, settings.glue_endpoint or settings.s3_endpoint)
         listener = _listen(settings.host, settings.port)
     except ValidationError as error:
         first = error.errors()[0]
         return _cannot_start(f"the setting NINEFOLD_{str(first['loc'][0]).upper()} is wrong: {first['msg']}.")
     except (ModelMissing, ModelUnknown, BadCard) as error:
         return _cannot_start(str(error))
+    except BotoCoreError as error:
+        return _cannot_start(f"NINEFOLD_BUCKET is set, and boto3 is not: {error} AWS_DEFAULT_REGION names a region.")
     except OSError as error:
         return _cannot_start(f"port {settings.port} cannot be had ({error.strerror}); choose another by NINEFOLD_PORT.")
     configure_logs(settings.log_format)
@@ -46,13 +52,14 @@ def main() -> int:
 
 
 def _leave() -> None:
-    """Ends the process even while a picture is being decoded: that cannot be stopped, and Python would wait for it."""
+    """Ends the process even while a picture is decoded or S3 is waited for: Python would wait for those threads."""
     deadline = time.monotonic() + 1
     for thread in threading.enumerate():
-        if thread.name.startswith("decode"):
+        if thread.name.startswith(("decode", "batch")):
             thread.join(max(deadline - time.monotonic(), 0))
             if thread.is_alive():
-                print("ninefold: ended while a picture was still being decoded", file=sys.stderr, flush=True)
+                what = "a picture was still being decoded" if thread.name.startswith("decode") else "S3 did not answer"
+                print(f"ninefold: ended while {what}", file=sys.stderr, flush=True)
                 sys.stdout.flush()
                 os._exit(0)
 

@@ -13,14 +13,18 @@ from fastapi_offline import FastAPIOffline
 from backend.api import batches, errors, predict, status
 from backend.api.middleware import BodyLimit, RequestRecord
 from backend.batches.job_runs import JobRuns
+from backend.batches.prediction import MOST_TOGETHER, Answering
+from backend.batches.preprocessing import start_preprocessing
 from backend.batches.service import Batches
 from backend.batches.storage import Storage
+from backend.batches.view import BatchView
 from backend.batches.views import Views
 from backend.batches.worker import Worker
 from backend.metrics import Metrics
 from backend.predictor import Predictor
 from backend.settings import Settings
 from inference.artefacts import ArtefactStore
+from inference.scheduler import Priority
 
 DESCRIPTION = "What is on a picture: one to nine at a time, a thousand classes, several models."
 
@@ -46,15 +50,16 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(status.router)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, stall_seconds=settings.stall_seconds)
+    app.add_middleware(RequestRecord, metrics=metrics)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["content-type"],
+            expose_headers=["Retry-After", "X-Request-ID"],
             max_age=600,
         )
-    app.add_middleware(RequestRecord, metrics=metrics)
     return app
 
 
@@ -66,11 +71,27 @@ async def _batches(app: FastAPI, settings: Settings, predictor: Predictor, metri
         yield
         return
     storage = Storage(settings.bucket, settings.s3_endpoint, settings.s3_public_endpoint)
-    job_runs = JobRuns(settings.glue_job, settings.s3_endpoint)
+    job_runs = JobRuns(settings.glue_job, settings.glue_endpoint or settings.s3_endpoint)
     views = Views(storage, job_runs)
-    worker = Worker(storage, views, predictor.scheduler, predictor.artefact, metrics.record_rows)
+
+    def restart(view: BatchView) -> None:
+        spec = predictor.artefact(predictor.choice.variant).card.transform
+        start_preprocessing(storage, job_runs, view, spec)
+
+    worker = Worker(
+        storage,
+        views,
+        Answering(
+            ready=lambda: predictor.ready,
+            artefact=predictor.artefact,
+            submit=lambda variant, pixels: predictor.scheduler.submit(variant, pixels, Priority.BULK),
+            together=min(MOST_TOGETHER, settings.queue_images // 2),  # two submissions wait at a time
+        ),
+        restart,
+        metrics.record_rows,
+    )
     app.state.batches = Batches(
-        storage, job_runs, views, predictor.artefact, settings.max_zip_bytes, worker.look_at, worker.drop
+        storage, job_runs, views, predictor.artefact, settings.max_zip_bytes, worker.look_at, worker.dropped
     )
     try:
         yield

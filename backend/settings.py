@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     max_body_mb: float = Field(230, gt=0, description="size of one request, in MB")
     shutdown_seconds: int = Field(30, ge=1, description="time to finish what was accepted when the server is stopped")
     bucket: str | None = Field(None, description="the bucket that batches lie in; without it, batches are off")
-    s3_endpoint: str | None = Field(None, description="address of S3 and Glue; without it: AWS's own")
+    s3_endpoint: str | None = Field(None, description="address of S3, and of Glue; without it: AWS's own")
+    glue_endpoint: str | None = Field(None, description="address of Glue, where it is not that of S3")
     s3_public_endpoint: str | None = Field(
         None, description="address of S3 as a browser sees it, which uploads are signed for (default: S3_ENDPOINT)"
     )

@@ -42,7 +42,7 @@ KEPT_RESULT_DAYS = 30
 TENSORS_TAG = "ninefold=tensors"
 """The object tag of shards and manifests, by which the bucket's lifecycle knows what to remove after seven days."""
 
-_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(r"(?!-)(?!\.+$)[A-Za-z0-9._-]{1,64}")
 _ETAG = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _UPLOAD = re.compile(r"uploads/([^/]+)/([^/]+\.(?i:zip))")
 _PART = re.compile(r"part-(\d{5})\.(npy|json|jsonl)")
@@ -291,7 +291,7 @@ class Evidence:
 
 
 def is_batch_id(text: str) -> bool:
-    """Whether it may stand in a key and in an address: 1 to 64 of A-Z a-z 0-9 . _ - and not dots alone."""
+    """Whether it may stand in a key and in an address: 1 to 64 of A-Z a-z 0-9 . _ -, no dash first, not dots alone."""
     return _ID.fullmatch(text) is not None
 
 

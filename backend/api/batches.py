@@ -23,6 +23,7 @@ from backend.api.batch_schemas import (
     WantedParts,
     batch_body,
 )
+from backend.api.errors import not_ready
 from backend.api.schemas import ErrorBody
 from backend.batches.errors import BatchProblem
 from backend.batches.results import FORMATS
@@ -115,6 +116,8 @@ def predict(
 ) -> BatchBody:
     """Batch predict: the server reads the prepared pixels and predicts them when nothing more urgent waits."""
     predictor: Predictor = request.app.state.predictor
+    if not predictor.ready:
+        raise not_ready(predictor.why_not_ready)
     meant = wanted or WantedModel()
     return batch_body(batches.predict(batch, predictor.resolve(meant.model, meant.precision)))
 
@@ -138,7 +141,7 @@ def results(
 def pixels(batches: Found, batch: BatchId, entry: Annotated[int, Path(ge=0)]) -> Response:
     """What the network saw of one entry, as a JPEG."""
     data = batches.picture(batch, entry)
-    return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+    return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
 
 
 @router.delete("/{batch}", status_code=204)

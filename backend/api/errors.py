@@ -81,7 +81,8 @@ def translate(error: Exception) -> ApiError:  # noqa: C901, PLR0911, PLR0912  # 
 def _invalid_parameter(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     name, given = first["loc"][-1], first.get("input")
-    return ApiError(422, "invalid_parameter", f"{name}={given!s:.40}: {first['msg']}.")
+    shown = f"{given!s:.40}".encode("utf-8", "replace").decode()
+    return ApiError(422, "invalid_parameter", f"{name}={shown}: {first['msg']}.")
 
 
 def _http_error(error: HTTPException) -> ApiError:

@@ -28,11 +28,20 @@ class StorageAway(BatchProblem):
         super().__init__(503, "storage_away", f"The storage does not answer ({why}). Try again in a few seconds.")
 
 
+class StorageRefuses(BatchProblem):
+    """S3 answers, and will not: asking again does not help."""
+
+    def __init__(self, code: str) -> None:
+        message = f"The storage refuses this ({code}): whoever runs the server has to look at the bucket's permissions."
+        super().__init__(503, "storage_refuses", message)
+
+
 class JobsAway(BatchProblem):
     """Glue does not answer, or refuses."""
 
     def __init__(self, why: str) -> None:
         super().__init__(503, "jobs_away", f"The preprocessing service does not answer or refuses: {why}")
+        self.why = why
 
 
 def unknown_batch(batch: str) -> BatchProblem:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import boto3
+import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backend.batches.errors import JobsAway
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["JobRuns", "RunStatus"]
 
+log = structlog.get_logger()
 _MOVING = ("STARTING", "RUNNING", "STOPPING", "WAITING")
 _MOST_ATTEMPTS = 10
-_STOP_SECONDS = 15
+_STOP_SECONDS = 25
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class JobRuns:
     def __init__(self, job_name: str, endpoint: str | None = None) -> None:
         self.job_name = job_name
         self._glue: GlueClient = boto3.client("glue", endpoint_url=endpoint, config=boto_config())
+        # A start that is sent again after its answer was lost would be a second run.
+        self._starter: GlueClient = boto3.client("glue", endpoint_url=endpoint, config=boto_config(attempts=1))
 
     def start(self, arguments: Mapping[str, str]) -> str:
         """Starts a run and returns its id. Raises JobsAway, also when too many run already."""
         with _answers():
-            return self._glue.start_job_run(JobName=self.job_name, Arguments=arguments)["JobRunId"]
+            return self._starter.start_job_run(JobName=self.job_name, Arguments=arguments)["JobRunId"]
 
     def status(self, job_name: str, run_id: str) -> RunStatus:
         """Of the run's last attempt: Glue's own retries are runs whose ids end in _attempt_1, _attempt_2, …"""
@@ -63,14 +67,16 @@ class JobRuns:
         return status
 
     def stop(self, job_name: str, run_id: str) -> None:
-        """Stops the run if it moves, and waits some seconds until it does not. Raises JobsAway."""
+        """Stops the run if it moves, and waits until it does not. Raises JobsAway, also when that takes too long."""
         status = self.status(job_name, run_id)
         if not status.moving:
             return
         with _answers():
             self._glue.batch_stop_job_run(JobName=job_name, JobRunIds=[status.id])
         deadline = time.monotonic() + _STOP_SECONDS
-        while time.monotonic() < deadline and self.status(job_name, run_id).moving:
+        while self.status(job_name, run_id).moving:
+            if time.monotonic() > deadline:
+                raise JobsAway("the run is still stopping. Try again in a minute.")
             time.sleep(0.3)
 
     def _one(self, job_name: str, run_id: str) -> RunStatus | None:
@@ -87,7 +93,8 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        detail = error.response.get("Error", {})
-        raise JobsAway(f"{detail.get('Code', '')} {detail.get('Message', '')}".strip()) from error
+        # The message may name accounts and roles: it is for the log.
+        log.warning("glue refuses", error=str(error))
+        raise JobsAway(f"{error.response.get('Error', {}).get('Code', 'no reason given')}.") from error
     except BotoCoreError as error:
-        raise JobsAway(type(error).__name__) from error
+        raise JobsAway(f"{type(error).__name__}.") from error

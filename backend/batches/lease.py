@@ -45,6 +45,16 @@ class HeldLease:
             return
         self._renewed = started
 
+    def confirm(self) -> None:
+        """Asks S3 whether the lease is still ours: before anything is written. Raises LeaseLost and StorageAway."""
+        self.check()
+        try:
+            if self.storage.head(self.key).etag == self.etag:
+                return
+        except Missing:
+            pass
+        raise LeaseLost("another server has taken over, or the batch was deleted")
+
     def check(self) -> None:
         """Raises LeaseLost once another server may have taken over."""
         if self.clock() - self._renewed > LEASE_SECONDS * 0.75:
@@ -69,14 +79,17 @@ class HeldLease:
         raise LeaseLost("another server has taken over, or the batch was deleted") from conflict
 
 
-def ask_for(storage: Storage, key: str) -> None:
-    """Wishes for a prediction, unless someone is at it or has wished already. One that failed is wished for again."""
+def ask_for(storage: Storage, key: str, *, anew: bool = False) -> None:
+    """Wishes for a prediction, unless someone is at it or has wished already. One that failed is wished for again.
+
+    `anew`: whatever the lease says.
+    """
     wish = Lease("", released=True).encode()
     try:
         storage.put(key, wish, if_absent=True)
     except Conflict:
         found = storage.get(key)
-        if Lease.decode(found.data).error:
+        if anew or Lease.decode(found.data).error:
             storage.put(key, wish, if_match=found.etag)
 
 

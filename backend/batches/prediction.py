@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from backend.batches.errors import StorageAway
+from backend.batches.errors import StorageAway, StorageRefuses
 from backend.batches.lease import HeldLease
 from backend.batches.results import TOP_K
 from backend.batches.storage import Conflict, Missing, Storage
@@ -20,15 +20,32 @@ from contract.ziplist import ShardPlan
 from inference.artefacts import Artefact, Variant
 from inference.classifier import Logits, top_k
 
-__all__ = ["Prediction", "PredictionFailed", "Work"]
+__all__ = ["MOST_TOGETHER", "Answering", "Prediction", "PredictionFailed", "Work"]
 
 log = structlog.get_logger()
-_TOGETHER = 16
+MOST_TOGETHER = 16
 """Images of one submission; two submissions wait at a time, so that the classifier never does."""
 _RETRY_SECONDS = 2.0
+_WRITE_SECONDS = 20.0
 
 T = TypeVar("T")
-Submit = Callable[[Variant, Pixels], Awaitable[Logits]]
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What answers: the predictor's models, and the scheduler at bulk priority, `together` images at once."""
+
+    ready: Callable[[], bool]
+    artefact: Callable[[Variant], Artefact]
+    submit: Callable[[Variant, Pixels], Awaitable[Logits]]
+    together: int = MOST_TOGETHER
+
+
+class InThread(Protocol):
+    """Runs what blocks in a thread of the worker's own."""
+
+    def __call__(self, call: Callable[[], T]) -> Awaitable[T]:
+        """What `call` returns."""
 
 
 class PredictionFailed(Exception):
@@ -51,22 +68,24 @@ class Work:
 
 
 class Prediction:
-    """Predicts what is missing of one batch. `submit` is the scheduler's, at bulk priority."""
+    """Predicts what is missing of one batch."""
 
     def __init__(
         self,
         storage: Storage,
         lease: HeldLease,
         work: Work,
-        artefact: Artefact,
-        submit: Submit,
+        answering: Answering,
+        in_thread: InThread,
         on_rows: Callable[[Counts], None] = lambda _: None,
     ) -> None:
+        self._in_thread = in_thread
+        self._writing: asyncio.Task[None] | None = None
         self._storage = storage
         self._lease = lease
         self._work = work
-        self._artefact = artefact
-        self._submit = submit
+        self._artefact = answering.artefact(work.variant)
+        self._answering = answering
         self._on_rows = on_rows
 
     async def run(self) -> None:
@@ -82,11 +101,13 @@ class Prediction:
             for task in (working, renewing):
                 task.cancel()
             await asyncio.gather(working, renewing, return_exceptions=True)
+            if self._writing:  # what is under way cannot be called back: who deletes next must not be overtaken by it
+                await asyncio.wait({self._writing}, timeout=_WRITE_SECONDS)
 
     async def _keep_lease(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            await asyncio.to_thread(self._lease.renew)
+            await self._in_thread(self._lease.renew)
 
     async def _work_off(self) -> None:
         manifest = Manifest.decode(await self._persist(lambda: self._storage.get(self._work.tensors.manifest).data))
@@ -124,20 +145,19 @@ class Prediction:
 
     async def _predict_shard(self, plan: ShardPlan, rows: ShardRows, pixels: Pixels | None) -> None:
         logits = await self._classify(pixels) if pixels is not None else []
-        lines = await asyncio.to_thread(self._lines, rows.rows, logits)
-        self._lease.check()
+        lines = await self._in_thread(lambda: self._lines(rows.rows, logits))
         await self._put_once(self._work.results.part(plan.number), lines)
         self._on_rows(rows.counts)
 
     async def _classify(self, pixels: Pixels) -> list[Logits]:
         """One float32[C] an image."""
-        slots = asyncio.Semaphore(2)
+        slots, step = asyncio.Semaphore(2), self._answering.together
 
         async def some(start: int) -> Logits:
             async with slots:
-                return await self._submit(self._work.variant, pixels[start : start + _TOGETHER])
+                return await self._answering.submit(self._work.variant, pixels[start : start + step])
 
-        parts = [asyncio.ensure_future(some(start)) for start in range(0, len(pixels), _TOGETHER)]
+        parts = [asyncio.ensure_future(some(start)) for start in range(0, len(pixels), step)]
         try:
             return [one for part in await asyncio.gather(*parts) for one in part]
         finally:
@@ -158,22 +178,26 @@ class Prediction:
         """The first one wins: whoever predicted the same meanwhile has the same rows."""
 
         def put() -> None:
+            self._lease.confirm()
             try:
                 self._storage.put(key, data, if_absent=True)
             except Conflict:
                 log.info("was there already", key=key)
 
-        await self._persist(put)
+        self._writing = asyncio.create_task(self._persist(put))
+        await asyncio.shield(self._writing)
 
     async def _persist(self, call: Callable[[], T]) -> T:
         """What `call` returns, however often S3 does not answer, until the lease is lost."""
         while True:
             try:
-                return await asyncio.to_thread(call)
+                return await self._in_thread(call)
             except StorageAway as away:
                 self._lease.check()
                 log.warning("storage away", batch=self._work.batch, why=str(away))
                 await asyncio.sleep(_RETRY_SECONDS)
+            except StorageRefuses as refused:
+                raise PredictionFailed(refused.code, refused.message) from refused
             except Missing as error:
                 message = "Pixels of this batch are missing: they have expired or were deleted. Upload the zip again."
                 raise PredictionFailed("no_pixels", message) from error

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import suppress
 
-from backend.batches.errors import BatchProblem, JobsAway, wrong_state
+from backend.batches.errors import BatchProblem, wrong_state
 from backend.batches.job_runs import JobRuns
 from backend.batches.storage import Conflict, Missing, Storage, Stored
 from backend.batches.view import BatchView
 from contract.batches import BadRecord, Claim, Run, SourceKeys, UploadKey, job_arguments
 from contract.shards import tensors_id
 from contract.transform import TransformSpec
-from contract.ziplist import BadZip, plan_shards, read_directory
+from contract.ziplist import BadZip, ZipLimits, plan_shards, read_directory
 
 __all__ = ["start_preprocessing"]
 
@@ -27,8 +28,9 @@ def start_preprocessing(storage: Storage, job_runs: JobRuns, view: BatchView, sp
             UploadKey(view.id, stored.key.rsplit("/", 1)[-1]), stored.etag, json.dumps(spec.to_dict())
         )
         run = Run(job_runs.job_name, job_runs.start(arguments), shards)
-    except (BadZip, JobsAway, Conflict, Missing) as error:
-        storage.put(source.claim, Claim("server", released=True, why=str(error)).encode(), if_match=claim)
+    except (BadZip, BatchProblem, Conflict, Missing) as error:
+        with suppress(BatchProblem, Conflict):
+            storage.put(source.claim, Claim("server", released=True, why=str(error)).encode(), if_match=claim)
         raise _as_problem(error) from error
     storage.put(source.run, run.encode())
 
@@ -40,7 +42,7 @@ def _check(view: BatchView, spec: TransformSpec, job_runs: JobRuns) -> tuple[Sto
         raise wrong_state("This batch is preprocessed already.")
     if view.problem and not view.restartable:
         raise wrong_state(f"This zip cannot be preprocessed: {view.problem.message}")
-    if view.progress is not None and view.run_status is not None and not view.run_status.moving:
+    if view.starting:
         raise wrong_state("A run is being started this very moment.")
     if view.run is not None:
         status = view.run_status or job_runs.status(view.run.job_name, view.run.job_run_id)
@@ -61,7 +63,11 @@ def _claim(storage: Storage, source: SourceKeys, seen: str | None) -> str:
 
 
 def _plan(storage: Storage, upload: Stored) -> tuple[int, ...]:
-    entries = read_directory(lambda start, end: storage.get_range(upload.key, start, end, upload.etag), upload.size)
+    # Whether it is too large was decided when it came in, perhaps by another setting.
+    limits = ZipLimits(max_bytes=max(upload.size, ZipLimits().max_bytes))
+    entries = read_directory(
+        lambda start, end: storage.get_range(upload.key, start, end, upload.etag), upload.size, limits
+    )
     return tuple(shard.last - shard.first for shard in plan_shards(entries))
 
 

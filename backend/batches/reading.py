@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
+
 from backend.batches.errors import JobsAway
 from backend.batches.job_runs import JobRuns, RunStatus
 from backend.batches.storage import Missing, Storage, Stored
@@ -30,9 +32,11 @@ from contract.batches import (
     read_evidence,
     state_of,
 )
-from contract.shards import Counts, Manifest
+from contract.shards import BadShard, Counts, Manifest
 
 __all__ = ["Reader"]
+
+log = structlog.get_logger()
 
 
 class Reader:
@@ -59,16 +63,20 @@ class Reader:
         uploads = [found for found in self._storage.objects(self._keys.uploads) if UploadKey.parse(found.key)]
         if not objects and not uploads:
             return None
-        view = self._assemble(objects, uploads)
-        if view.state is State.FAILED and view.run_status and view.run_status.state == "SUCCEEDED":
-            # The manifest may have come between the listing and Glue's answer.
-            view = self._assemble(self._storage.objects(self._keys.prefix), uploads)
-        return view
+        try:
+            view = self._assemble(objects, uploads)
+            if view.state is State.FAILED and view.run_status and view.run_status.state == "SUCCEEDED":
+                # The manifest may have come between the listing and Glue's answer.
+                view = self._assemble(self._storage.objects(self._keys.prefix), uploads)
+            return view
+        except (BadShard, Missing, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("a batch cannot be read", batch=self._keys.batch, error=repr(error))
+            return self._unreadable(uploads)
 
     def _assemble(self, objects: Sequence[Stored], uploads: Sequence[Stored]) -> BatchView:
         self._objects = {found.key: found for found in objects}
         upload = max(uploads, key=lambda found: found.modified, default=None)
-        request = self._json(self._keys.request)
+        request = self._request()
         found = read_evidence(self._keys, self._objects)
         etag = upload.etag if upload else self._latest(found)
         evidence = found.get(etag) if etag else None
@@ -101,6 +109,7 @@ class Reader:
             claim=self._objects[source.claim].etag if source and source.claim in self._objects else None,
             problem=None,
             restartable=False,
+            starting=source is not None and self._is_starting(source),
             entries=None,
             tensors=(),
             run=None,
@@ -108,6 +117,13 @@ class Reader:
             progress=None,
             predictions=(),
         )
+
+    def _unreadable(self, uploads: Sequence[Stored]) -> BatchView:
+        """What is left to say of records that are damaged, of another version, or just being deleted."""
+        upload = max(uploads, key=lambda found: found.modified, default=None)
+        message = "What the storage holds of this batch cannot be read. Delete it, and upload the zip again."
+        problem = Problem("damaged_records", message)
+        return replace(self._base(upload, None, None, None), state=State.FAILED, problem=problem)
 
     def _without_evidence(self, base: BatchView) -> BatchView:
         if base.upload:
@@ -129,17 +145,17 @@ class Reader:
             if found.lease or found.done
         )
         run = self._run(source) if evidence.run else None
-        status = self._run_status(run) if run and not tensors and not evidence.error else None
-        failed = status is not None and not status.moving and not self._is_starting(source)
+        status = self._run_status(run) if run and self._is_open(source, evidence) else None
+        failed = status is not None and not status.moving and not base.starting
         state = state_of(evidence, upload=base.upload is not None, run_failed=failed)
-        if state is State.PREDICTING and all(found.state == "failed" for found in predictions):
-            state = State.READY  # it can be asked for again
+        if state in (State.DONE, State.PREDICTING):
+            state = _by_predictions({found.state for found in predictions}, bool(tensors))
         view = replace(
             base, state=state, tensors=tensors, run=run, run_status=status, predictions=predictions, entries=entries
         )
         return self._described(view, source, evidence)
 
-    def _described(self, view: BatchView, source: SourceKeys, evidence: Evidence) -> BatchView:
+    def _described(self, view: BatchView, source: SourceKeys, evidence: Evidence) -> BatchView:  # noqa: PLR0911
         """With its problem, its progress and whether it can be started again."""
         match view.state:
             case State.FAILED if evidence.error:
@@ -150,14 +166,16 @@ class Reader:
                 stopped = status is not None and status.state == "STOPPED"
                 message = "The preprocessing was stopped." if stopped else f"The preprocessing failed: {words}"
                 return replace(view, problem=Problem("preprocessing_failed", message), restartable=True)
-            case State.PREPROCESSING if view.run is None or self._is_starting(source):
+            case State.PREPROCESSING if view.run is None or view.starting:
                 detail, restartable = self._claim(source)
                 progress = Progress("preprocessing", detail, 0, 0, None)
                 return replace(view, progress=progress, restartable=restartable)
             case State.PREPROCESSING:
                 return self._preprocessing(view, source, evidence)
-            case State.PREDICTING:
+            case _ if any(found.state == "predicting" for found in view.predictions):
                 return replace(view, progress=self._predicting(view, source))
+            case _ if view.tensors and view.run_status and view.run_status.moving:
+                return self._preprocessing(view, source, evidence)
         return view
 
     # -- preprocessing -------------------------------------------------------------------------------------------
@@ -165,7 +183,8 @@ class Reader:
     def _preprocessing(self, view: BatchView, source: SourceKeys, evidence: Evidence) -> BatchView:
         assert view.run is not None  # noqa: S101  # the caller looked
         sizes, state = view.run.shards, view.run_status.state if view.run_status else ""
-        folder, found = max(evidence.tensors.items(), key=lambda item: len(item[1].shards), default=("", None))
+        unfinished = [(folder, found) for folder, found in evidence.tensors.items() if not found.manifest]
+        folder, found = max(unfinished, key=lambda item: len(item[1].shards), default=("", None))
         shards = (found or TensorEvidence()).shards
         keys = source.tensors(folder)
         times = {number: self._objects[keys.rows(number)].modified for number in shards}
@@ -187,6 +206,12 @@ class Reader:
             return Claim.decode(self._body(source.claim))
         except BadRecord:
             return Claim("?")
+
+    def _is_open(self, source: SourceKeys, evidence: Evidence) -> bool:
+        """Whether the run that is noted may still bring something: it is younger than every manifest."""
+        started = self._objects[source.run].modified
+        manifests = [source.tensors(folder).manifest for folder, found in evidence.tensors.items() if found.manifest]
+        return not evidence.error and all(self._objects[key].modified < started for key in manifests)
 
     def _is_starting(self, source: SourceKeys) -> bool:
         """Whether someone has claimed to start another run, and has not noted it yet."""
@@ -219,6 +244,10 @@ class Reader:
             body = json.loads(self._body(keys.done))
             counts = Counts(**{name: body["counts"][name] for name in ("images", "errors", "skipped")})
             total = counts.entries
+            if parts != frozenset(range(body["shards"])):
+                words = "Parts of these results have expired or were deleted. Predict the batch again."
+                gone = Problem("results_incomplete", words)
+                return Prediction(folder, "failed", False, model, precision, 0, total, gone, None, parts, True)
             return Prediction(folder, "done", False, model, precision, total, total, None, counts, parts)
         try:
             lease = Lease.decode(self._body(keys.lease))
@@ -267,6 +296,12 @@ class Reader:
     def _manifest(self, key: str) -> Manifest:
         return self._manifest_of(key, self._objects[key].etag)
 
+    def _request(self) -> Mapping[str, Any] | None:
+        """What was announced; None where nothing was, or where it cannot be read."""
+        found = self._json(self._keys.request)
+        size = (found or {}).get("size_bytes")
+        return found if isinstance(size, int) and _read_time((found or {}).get("created")) else None
+
     def _json(self, key: str) -> Mapping[str, Any] | None:
         if key not in self._objects:
             return None
@@ -284,8 +319,18 @@ class Reader:
         )
 
 
+def _by_predictions(states: set[str], ready: bool) -> State:
+    """Of a batch that was asked for; where all failed, it can be asked for again while its pixels are there."""
+    if "done" in states:
+        return State.DONE
+    if "predicting" in states:
+        return State.PREDICTING
+    return State.READY if ready else State.EXPIRED
+
+
 def _read_time(text: Any) -> datetime | None:
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
     except (TypeError, ValueError):
         return None

@@ -35,7 +35,9 @@ def finished(view: BatchView, model: str | None, precision: str | None) -> Predi
     if done:
         known = ", ".join(f"{found.model} {found.precision}" for found in done)
         raise wrong_state(f"It has not been predicted by that model; there are results of {known}.")
-    if view.predictions and view.predictions[0].state == "predicting":
+    if any(found.parts_missing for found in view.predictions):
+        raise wrong_state("Parts of the results have expired or were deleted. Predict the batch again.")
+    if any(found.state == "predicting" for found in view.predictions):
         raise wrong_state("The prediction is still going on.")
     raise wrong_state("There are no results: the batch has not been predicted.")
 
@@ -45,7 +47,7 @@ class Results:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._rows = lru_cache(maxsize=64)(self._read_rows)
+        self._rows = lru_cache(maxsize=8)(self._read_rows)
 
     def stream(self, view: BatchView, prediction: Prediction, format: str) -> Iterator[bytes]:
         """The file in `format`, in pieces of a shard each; never whole in memory."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import structlog
 
@@ -15,7 +17,7 @@ from backend.batches.storage import Storage
 from backend.batches.uploads import Upload, Uploads
 from backend.batches.view import BatchView
 from backend.batches.views import Views
-from contract.batches import BatchKeys, State
+from contract.batches import BatchKeys, Run, State
 from contract.shards import tensors_id
 from contract.transform import TransformSpec
 from inference.artefacts import Artefact, Variant
@@ -23,10 +25,11 @@ from inference.artefacts import Artefact, Variant
 __all__ = ["Batches"]
 
 log = structlog.get_logger()
+_LAST_WRITES_SECONDS = 3.0
 
 
 class Batches:
-    """One a server. `artefact` and `worker_looks`, `worker_drops` are the predictor's and the worker's."""
+    """One a server. `artefact` is the predictor's, `worker_looks` and `worker_dropped` the worker's."""
 
     def __init__(
         self,
@@ -36,7 +39,7 @@ class Batches:
         artefact: Callable[[Variant], Artefact],
         most_bytes: int,
         worker_looks: Callable[[str], None],
-        worker_drops: Callable[[str], None],
+        worker_dropped: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         self.views = views
         self.most_bytes = most_bytes
@@ -46,7 +49,7 @@ class Batches:
         self._uploads = Uploads(storage, most_bytes)
         self._results = Results(storage)
         self._worker_looks = worker_looks
-        self._worker_drops = worker_drops
+        self._worker_dropped = worker_dropped
 
     def create(self, file_name: str, size_bytes: int) -> Upload:
         """Announces an upload. Raises BatchProblem."""
@@ -86,7 +89,10 @@ class Batches:
                 "needs_preprocessing",
                 f"{variant.model} sees other pixels than those that were prepared. Preprocess the batch for it first.",
             )
-        ask_for(self._storage, view.source.results(variant.model, variant.precision).lease)
+        keys = view.source.results(variant.model, variant.precision)
+        if found and found.parts_missing:
+            self._storage.delete([keys.done])
+        ask_for(self._storage, keys.lease, anew=found is not None and found.parts_missing)
         self._worker_looks(batch)
         return self.views.one(batch)
 
@@ -100,23 +106,34 @@ class Batches:
         return self._results.picture(self.views.seen(batch), entry)
 
     def delete(self, batch: str) -> None:
-        """Stops what is going on, then removes everything. Raises BatchProblem."""
+        """Stops what is going on, then removes everything. Raises BatchProblem, and then nothing was removed."""
         view = self.views.one(batch)
-        self._worker_drops(batch)
-        if view.run and (view.run_status is None or view.run_status.moving):
-            try:
-                self._job_runs.stop(view.run.job_name, view.run.job_run_id)
-            except JobsAway as away:
-                raise JobsAway(f"the run could not be stopped, so nothing was deleted. {away.message}") from away
-        if view.state is State.CREATED:
-            self._uploads.find(batch).abort()
-        keys = BatchKeys(batch)
-        # The upload first: without it no late event starts anything; leases before parts: then nobody writes any more.
-        self._storage.delete([found.key for found in self._storage.objects(keys.uploads)])
-        self._remove(keys.prefix, only="lease.json")
-        self._remove(keys.prefix)
+        with self._worker_dropped(batch):
+            if view.run and (view.run_status is None or view.run_status.moving):
+                self._stop_run(view.run)
+            if view.state is State.CREATED:
+                self._uploads.find(batch).abort()
+            self._remove_all(batch)
+            if any(found.state == "predicting" and not found.waiting for found in view.predictions):
+                # Another server may be about to write the part that it has just confirmed its lease for.
+                time.sleep(_LAST_WRITES_SECONDS)
+                self._remove_all(batch)
         self.views.forget(batch)
         log.info("deleted", batch=batch)
+
+    def _stop_run(self, run: Run) -> None:
+        try:
+            self._job_runs.stop(run.job_name, run.job_run_id)
+        except JobsAway as away:
+            message = f"The run of this batch could not be stopped, so nothing was deleted: {away.why}"
+            raise BatchProblem(away.status, away.code, message) from away
+
+    def _remove_all(self, batch: str) -> None:
+        """The upload first: without it no late event starts anything. Leases next: without them nobody writes."""
+        keys = BatchKeys(batch)
+        self._remove(keys.uploads)
+        self._remove(keys.prefix, only="lease.json")
+        self._remove(keys.prefix)
 
     def _remove(self, prefix: str, only: str = "") -> None:
         self._storage.delete([found.key for found in self._storage.objects(prefix) if found.key.endswith(only)])

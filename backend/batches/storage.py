@@ -1,6 +1,7 @@
 """The object store as batches use it: boto3's S3 API, with or without an endpoint URL. Blocking: call it in threads.
 
-Every method raises StorageAway when S3 cannot be reached or fails, after botocore's own retries.
+Every method raises StorageAway when S3 cannot be reached or fails, after botocore's own retries; StorageRefuses where
+asking again would not help.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backend.batches.errors import BatchProblem, StorageAway
+from backend.batches.errors import BatchProblem, StorageAway, StorageRefuses
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Conflict", "Missing", "Part", "Storage", "Stored", "boto_config"]
 
 PRESIGNED_SECONDS = 900
-_CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_CONFLICTS = ("PreconditionFailed", "412")
 _MISSING = ("NoSuchKey", "NoSuchUpload", "404", "NotFound")
+# Refusals of S3 that pass: everything else below 500 stays as it is, however often it is asked.
+_PASSING = ("ConditionalRequestConflict", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "Throttling", "429")
 _DELETE_AT_ONCE = 1000
 
 
@@ -65,12 +68,12 @@ class Fetched:
     age: float
 
 
-def boto_config(**more: Any) -> Config:
+def boto_config(attempts: int = 3, **more: Any) -> Config:
     """Short waits and few retries: callers have retries of their own, or a person who waits."""
     return Config(
         connect_timeout=3,
         read_timeout=30,
-        retries={"mode": "standard", "total_max_attempts": 3},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=32,
         **more,
     )
@@ -199,7 +202,8 @@ class Storage:
 
 
 def _client(endpoint: str | None) -> S3Client:
-    style = {"addressing_style": "path"} if endpoint else {}
+    # Virtual, not automatic: a browser may not follow the redirect of S3's global host to a bucket's region.
+    style = {"addressing_style": "path" if endpoint else "virtual"}
     config = boto_config(
         signature_version="s3v4",
         s3=style,
@@ -227,6 +231,9 @@ def _answers() -> Iterator[None]:
                 "storage_away",
                 "The storage has no such bucket: NINEFOLD_BUCKET is wrong, or it is still starting.",
             ) from error
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        if status < 500 and status != 429 and code not in _PASSING:
+            raise StorageRefuses(code) from error
         raise StorageAway(code) from error
     except BotoCoreError as error:
         raise StorageAway(type(error).__name__) from error

@@ -49,6 +49,8 @@ class Prediction:
     problem: Problem | None
     counts: Counts | None
     parts: frozenset[int]
+    parts_missing: bool = False
+    """It was finished, and some of it has gone."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class BatchView:
     """The claim's etag, by which whoever acts on this view learns that another was faster."""
     problem: Problem | None
     restartable: bool
+    starting: bool
+    """Someone has claimed to start a run, and has not noted it yet."""
     entries: int | None
     tensors: tuple[Tensors, ...]
     run: Run | None

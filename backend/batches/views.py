@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 from backend.batches.errors import BatchProblem, unknown_batch
@@ -17,9 +19,17 @@ from contract.shards import Manifest
 
 __all__ = ["Views"]
 
-_SETTLED_SECONDS = 10.0
 _MOVING_SECONDS = 1.0
-_SETTLED = frozenset({State.READY, State.DONE, State.FAILED, State.EXPIRED})
+_GOOD_FOR = {
+    State.CREATED: 10.0,
+    State.UPLOADED: 3.0,
+    State.READY: 5.0,
+    State.DONE: 60.0,
+    State.FAILED: 30.0,
+    State.EXPIRED: 60.0,
+}
+"""How many seconds a list may show a batch as it was; what is done to one through this server is seen at once."""
+_AT_ONCE = 8
 
 
 class Views:
@@ -30,17 +40,29 @@ class Views:
         self._job_runs = job_runs
         self._clock = clock
         self._seen: dict[str, tuple[float, BatchView]] = {}
+        self._listing: list[BatchView] = []
+        self._swept = False
+        self._sweeping = threading.Lock()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="batch-views")
         # By key and etag, so what is cached cannot be out of date.
         self._body = lru_cache(maxsize=4096)(lambda key, _etag: storage.get(key).data)
         self._manifest = lru_cache(maxsize=256)(lambda key, etag: Manifest.decode(self._body(key, etag)))
 
     def all(self) -> list[BatchView]:
         """Every batch, the newest first; those at rest as they were some seconds ago at the most."""
-        names = self.names()
-        views = [view for name in sorted(names) if (view := self._recent(name)) is not None]
-        for gone in self._seen.keys() - names:
-            self._seen.pop(gone, None)
-        return sorted(views, key=lambda view: view.created, reverse=True)
+        # One sweep at a time: who comes meanwhile gets what the one before found, and waits only if there was none.
+        if not self._sweeping.acquire(blocking=not self._swept):
+            return self._listing
+        try:
+            names = self.names()
+            for gone in list(self._seen.keys() - names):
+                self._seen.pop(gone, None)
+            found = self._pool.map(self._recent, names)
+            self._listing = sorted(filter(None, found), key=lambda view: view.created, reverse=True)
+            self._swept = True
+            return self._listing
+        finally:
+            self._sweeping.release()
 
     def names(self) -> set[str]:
         """The ids of all batches."""
@@ -82,8 +104,8 @@ class Views:
     def _recent(self, batch: str) -> BatchView | None:
         when, view = self._seen.get(batch, (0.0, None))
         if view:
-            rests = view.state in _SETTLED and not any(found.state == "predicting" for found in view.predictions)
-            if self._clock() - when < (_SETTLED_SECONDS if rests else _MOVING_SECONDS):
+            moving = any(found.state == "predicting" for found in view.predictions)
+            if self._clock() - when < (_MOVING_SECONDS if moving else _GOOD_FOR.get(view.state, _MOVING_SECONDS)):
                 return view
         try:
             return self.one(batch)

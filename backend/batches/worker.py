@@ -5,29 +5,30 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import structlog
 
 from backend.batches.errors import BatchProblem, StorageAway
 from backend.batches.lease import HeldLease, LeaseLost, take
-from backend.batches.prediction import Prediction, PredictionFailed, Work
+from backend.batches.prediction import Answering, Prediction, PredictionFailed, Work
 from backend.batches.storage import Storage
 from backend.batches.view import BatchView
 from backend.batches.views import Views
 from contract.batches import State
 from contract.shards import BadShard, Counts, tensors_id
-from contract.transform import Pixels
-from inference.artefacts import Artefact, DamagedArtefact, Variant
+from inference.artefacts import DamagedArtefact, Variant
 from inference.card import BadCard
 from inference.choice import ModelMissing
-from inference.classifier import Logits
-from inference.scheduler import Closed, Overloaded, Priority, Scheduler
+from inference.scheduler import Closed, Overloaded
 
 __all__ = ["Worker"]
 
 log = structlog.get_logger()
+T = TypeVar("T")
 _LOOK_SECONDS = 10.0
 # A look costs two listings. What another server left is taken after a minute anyway; of ended ones hardly any is left.
 _LOOK_WAITING_SECONDS = 60.0
@@ -42,16 +43,18 @@ class Worker:
         self,
         storage: Storage,
         views: Views,
-        scheduler: Scheduler,
-        artefact: Callable[[Variant], Artefact],
+        answering: Answering,
+        restart: Callable[[BatchView], None],
         on_rows: Callable[[Counts], None] = lambda _: None,
     ) -> None:
         self.owner = uuid.uuid4().hex
         self.current: str | None = None
+        self._answering = answering
+        self._restart = restart
+        self._dropped: set[str] = set()
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="batch")
         self._storage = storage
         self._views = views
-        self._scheduler = scheduler
-        self._artefact = artefact
         self._on_rows = on_rows
         self._asked: list[str] = []
         self._poke = asyncio.Event()
@@ -64,15 +67,21 @@ class Worker:
         """There is something to do for this batch, now. From any thread."""
         self._loop.call_soon_threadsafe(self._note, batch)
 
-    def drop(self, batch: str) -> None:
-        """The batch is to be deleted: nothing more is written. From any thread; returns when it is so."""
-        asyncio.run_coroutine_threadsafe(self._stop(batch), self._loop).result(timeout=30)
+    @contextmanager
+    def dropped(self, batch: str) -> Iterator[None]:
+        """Within the block nothing is written for this batch, so that it can be deleted. From any thread."""
+        asyncio.run_coroutine_threadsafe(self._stop(batch), self._loop).result(timeout=60)
+        try:
+            yield
+        finally:
+            self._loop.call_soon_threadsafe(self._dropped.discard, batch)
 
     async def close(self) -> None:
         """Stops where it is and lets go, so that another server, or this one after its restart, goes on at once."""
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -81,6 +90,7 @@ class Worker:
         self._poke.set()
 
     async def _stop(self, batch: str) -> None:
+        self._dropped.add(batch)
         if self.current == batch and self._predicting:
             self._predicting.cancel()
             await asyncio.wait({self._predicting})
@@ -88,12 +98,10 @@ class Worker:
     async def _run(self) -> None:
         while True:
             try:
-                for batch in await self._due():
-                    await self._work_off(batch)
+                for batch in await self._due() if self._answering.ready() else ():
+                    await self._look_at(batch)
             except StorageAway as away:
                 log.warning("storage away", why=str(away))
-            except BatchProblem as problem:
-                log.error("batches cannot be looked at", code=problem.code, why=problem.message)
             except Exception:
                 log.exception("the batch worker met something unexpected and goes on")
             with suppress(TimeoutError):
@@ -103,35 +111,44 @@ class Worker:
     async def _due(self) -> list[str]:
         """What was asked for here; then all others, those at rest less often."""
         asked, self._asked = self._asked, []
-        names = await asyncio.to_thread(self._views.names)
+        names = await self._in_thread(self._views.names)
         now = time.monotonic()
         due = [name for name in sorted(names) if self._next_look.get(name, 0.0) <= now]
         for gone in self._next_look.keys() - set(names):
             del self._next_look[gone]
         return list(dict.fromkeys([*asked, *due]))
 
-    async def _work_off(self, batch: str) -> None:
-        """All variants of one batch that are wished for or were left behind."""
+    async def _look_at(self, batch: str) -> None:
+        """One batch. What is wrong with it must not keep the others waiting."""
+        self._next_look[batch] = time.monotonic() + _LOOK_WAITING_SECONDS
         try:
-            view = await asyncio.to_thread(self._views.one, batch)
+            await self._work_off(await self._in_thread(lambda: self._views.one(batch)))
         except StorageAway:
             raise
-        except BatchProblem:
-            return
+        except BatchProblem as problem:
+            if problem.code != "unknown_batch":
+                log.warning("nothing can be done for a batch", batch=batch, code=problem.code, why=problem.message)
+        except Exception:
+            log.exception("a batch is passed over", batch=batch)
+
+    async def _work_off(self, view: BatchView) -> None:
+        """All variants that are wished for or were left behind; and a run that nobody started."""
         wanted = [found for found in view.predictions if found.state == "predicting"]
-        pause = 0.0 if wanted else _LOOK_ENDED_SECONDS if view.state in _ENDED else _LOOK_WAITING_SECONDS
-        self._next_look[batch] = time.monotonic() + pause
+        if wanted or view.state in _ENDED:
+            self._next_look[view.id] = time.monotonic() + (0.0 if wanted else _LOOK_ENDED_SECONDS)
+        if view.restartable and view.run is None and view.id not in self._dropped:
+            log.info("nobody started the preprocessing", batch=view.id)
+            await self._in_thread(lambda: self._restart(view))
         for found in wanted:
             await self._take_and_predict(view, Variant(found.model, found.precision))
 
     async def _take_and_predict(self, view: BatchView, variant: Variant) -> None:
         assert view.source is not None  # noqa: S101  # what has predictions has a source
-        results = view.source.results(variant.model, variant.precision)
-        lease = await asyncio.to_thread(take, self._storage, results.lease, self.owner)
-        if lease is None:
+        if view.id in self._dropped:
             return
+        key = view.source.results(variant.model, variant.precision).lease
         self.current = view.id
-        self._predicting = asyncio.create_task(self._predict(view, variant, lease))
+        self._predicting = asyncio.create_task(self._predict(view, variant, key))
         try:
             await asyncio.wait({self._predicting})
         except asyncio.CancelledError:
@@ -142,8 +159,17 @@ class Worker:
             self.current = None
             self._views.forget(view.id)
 
-    async def _predict(self, view: BatchView, variant: Variant, lease: HeldLease) -> None:
-        error: tuple[str, str] | None = None
+    async def _predict(self, view: BatchView, variant: Variant, key: str) -> None:
+        taking = asyncio.ensure_future(self._in_thread(lambda: take(self._storage, key, self.owner)))
+        try:
+            lease = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            lease = await taking  # it may have been taken: then it is to be let go
+            if lease:
+                await self._in_thread(lease.release)
+            return
+        if lease is None:
+            return
         with structlog.contextvars.bound_contextvars(batch=view.id, variant=str(variant)):
             log.info("predicting")
             try:
@@ -151,28 +177,33 @@ class Worker:
                 log.info("predicted")
             except LeaseLost as lost:
                 log.warning("lease lost", why=str(lost))
-                return
             except (Closed, Overloaded, asyncio.CancelledError) as stopped:
                 log.info("stopped", why=type(stopped).__name__)
-                await asyncio.shield(asyncio.to_thread(lease.release))
-                return
-            except PredictionFailed as failed:
-                error = (failed.code, failed.message)
-            except (ModelMissing, BadCard, DamagedArtefact) as failed:
-                error = ("model_missing", str(failed))
-            except BadShard as failed:
-                error = ("damaged_tensors", f"What was preprocessed cannot be read: {failed}.")
-            except Exception as failed:
-                log.exception("prediction failed")
-                error = ("internal", f"Something went wrong ({type(failed).__name__}); the server's log tells what.")
-            await asyncio.to_thread(lease.release, error)
+                await asyncio.shield(self._in_thread(lease.release))
+            except Exception as failed:  # noqa: BLE001  # the person is told, and the worker goes on
+                error = _reason(failed)
+                await self._in_thread(lambda: lease.release(error))
 
     def _prediction(self, view: BatchView, variant: Variant, lease: HeldLease) -> Prediction:
         assert view.source is not None  # noqa: S101  # what has predictions has a source
-        artefact = self._artefact(variant)
+        artefact = self._answering.artefact(variant)
         tensors = view.source.tensors(tensors_id(artefact.card.transform))
         work = Work(view.id, variant, tensors, view.source.results(variant.model, variant.precision))
-        return Prediction(self._storage, lease, work, artefact, self._submit, self._on_rows)
+        return Prediction(self._storage, lease, work, self._answering, self._in_thread, self._on_rows)
 
-    async def _submit(self, variant: Variant, pixels: Pixels) -> Logits:
-        return await self._scheduler.submit(variant, pixels, Priority.BULK)
+    def _in_thread(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        # Threads of our own: the end of the process does not wait for those that wait for S3.
+        return asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _reason(failed: Exception) -> tuple[str, str]:
+    """(code, message) for the person who asked for the prediction."""
+    match failed:
+        case PredictionFailed():
+            return failed.code, failed.message
+        case ModelMissing() | BadCard() | DamagedArtefact():
+            return "model_missing", str(failed)
+        case BadShard():
+            return "damaged_tensors", f"What was preprocessed cannot be read: {failed}."
+    log.error("prediction failed", exc_info=failed)
+    return "internal", f"Something went wrong ({type(failed).__name__}); the server's log tells what."

@@ -2,13 +2,17 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contract.batches import SourceKeys
+from backend.batches.errors import StorageRefuses
+from backend.batches.storage import Storage
+from contract.batches import Claim, Lease, SourceKeys
+from inference.classifier import WrongAnswer
 from tests import batches, pictures, zips
 from tests.batches import Link
 from tests.localcloud.clouds import BUCKET, JOB, Cloud
@@ -209,3 +213,92 @@ def test_an_urgent_picture_does_not_wait_for_a_batch(service: Service, s3: Cloud
     assert batches.state(service, "background")["state"] == "predicting"
     assert service.metric('ninefold_waiting_images{priority="bulk"}') > 0
     batches.wait_for(service, "background", "done")
+
+
+def test_a_queue_for_few_images_is_no_obstacle(
+    models_dir: Path, s3: Cloud, many: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready(s3, "narrow", zips.of({f"{n}.jpg": pictures.jpeg((64, 48), n) for n in range(30)}))
+    settings = batches.use(monkeypatch, s3)
+    with serve(models_dir, threads=2, queue_images=9, **settings) as narrow:
+        assert batches.predict(narrow, "narrow").status_code == 202
+        batches.wait_for(narrow, "narrow", "done")
+
+
+def test_a_run_that_nobody_started_is_started_by_the_server(
+    service: Service, s3: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches.drop_in(s3, "nobodys", zips.of({"a.jpg": pictures.jpeg()}))
+    keys = batches.job_of(s3, "nobodys").source_keys
+    s3.s3.put_object(
+        Bucket=BUCKET, Key=keys.claim, Body=Claim("lambda", True, "ConcurrentRunsExceededException").encode()
+    )
+    batches.within(30, lambda: s3.text(keys.run) is not None, lambda: batches.state(service, "nobodys"))
+    assert len([run for run in s3.runs() if run["Arguments"]["--key"] == "uploads/nobodys/photos.zip"]) == 1
+
+
+def test_what_s3_refuses_for_good_fails_in_words_and_holds_up_nobody(
+    service: Service, s3: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ready(s3, "refused", zips.of({"a.jpg": pictures.jpeg()}))
+    locked, get = keys.tensors("bilinear-256-224").pixels(0), Storage.get
+
+    def refusing(self: Storage, key: str) -> Any:
+        if key == locked:
+            raise StorageRefuses("AccessDenied")
+        return get(self, key)
+
+    monkeypatch.setattr(Storage, "get", refusing)
+    batches.predict(service, "refused")
+    batches.within(30, lambda: batches.state(service, "refused")["predictions"][0]["state"] == "failed")
+    error = batches.state(service, "refused")["predictions"][0]["error"]
+    assert error["code"] == "storage_refuses" and "AccessDenied" in error["message"]
+
+
+def test_a_server_that_fails_its_golden_image_predicts_no_batch(
+    models_dir: Path, s3: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ready(s3, "unfit", zips.of({"a.jpg": pictures.jpeg()}))
+    monkeypatch.setattr("backend.batches.worker._LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("backend.predictor.check_golden", _says_no)
+    with serve(models_dir, ready=False, threads=2, **batches.use(monkeypatch, s3)) as unfit:
+        assert batches.predict(unfit, "unfit").status_code == 503
+        lease = keys.results("efficientnet_lite0", "fp32").lease
+        s3.s3.put_object(Bucket=BUCKET, Key=lease, Body=Lease("", released=True).encode())
+        time.sleep(2)
+        assert s3.text(lease) == Lease("", released=True).encode().decode()
+
+
+def test_deleting_by_one_server_what_another_predicts_leaves_nothing_behind(
+    models_dir: Path, s3: Cloud, many: bytes
+) -> None:
+    keys = ready(s3, "theirs", many)
+    with process(models_dir, **environment(s3)) as working, process(models_dir, **environment(s3)) as deleting:
+        working.wait_ready()
+        deleting.wait_ready()
+        begin(working, s3, "theirs", keys)
+        assert deleting.client.delete("/v1/batches/theirs").status_code == 204
+        time.sleep(12)  # longer than a lease goes without renewal
+        assert batches.everything_of(s3, "theirs") == []
+
+
+def test_a_write_that_is_under_way_does_not_outlive_the_deletion(
+    service: Service, s3: Cloud, many: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, put = ready(s3, "slow-write", many), Storage.put
+
+    def slow(self: Storage, key: str, data: bytes, **condition: Any) -> str:
+        if key.endswith(".jsonl"):
+            time.sleep(1.5)
+        return put(self, key, data, **condition)
+
+    begin(service, s3, "slow-write", keys)
+    monkeypatch.setattr(Storage, "put", slow)
+    time.sleep(1)
+    assert service.client.delete("/v1/batches/slow-write").status_code == 204
+    time.sleep(3)
+    assert batches.everything_of(s3, "slow-write") == []
+
+
+def _says_no(*_: object) -> None:
+    raise WrongAnswer("the golden image was misjudged")

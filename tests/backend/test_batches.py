@@ -16,6 +16,7 @@ from PIL import Image
 from backend.batches.errors import BatchProblem
 from backend.batches.storage import Storage
 from backend.batches.uploads import Uploads
+from contract.batches import Lease
 from contract.transform import TransformSpec, to_pixels
 from tests import batches, pictures, zips
 from tests.localcloud.clouds import BUCKET, Cloud
@@ -347,3 +348,75 @@ def test_scripts_of_the_page_may_call_and_others_may_not(service: Service) -> No
     assert ours.headers["access-control-allow-origin"] == "http://page.example"
     other = service.client.options("/v1/batches", headers={"origin": "http://evil.example", **asked})
     assert "access-control-allow-origin" not in other.headers
+
+
+# -- what a review found -------------------------------------------------------------------------------------------
+
+
+def test_on_aws_a_browser_is_sent_to_the_buckets_own_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "y",
+        "AWS_DEFAULT_REGION": "eu-south-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    url = urlsplit(Storage("my-bucket").presign_part("uploads/a/b.zip", "id", 1, 5))
+    assert url.netloc == "my-bucket.s3.eu-south-1.amazonaws.com"  # the global host redirects, and a preflight may not
+
+
+def test_unreadable_records_of_one_batch_harm_no_other_and_can_be_deleted(service: Service, s3: Cloud) -> None:
+    batches.drop_in(s3, "aaa-broken", zips.of(PHOTOS))
+    batches.preprocess(s3, "aaa-broken")
+    keys = batches.job_of(s3, "aaa-broken")
+    s3.s3.put_object(Bucket=BUCKET, Key=keys.tensor_keys.manifest, Body=b'{"another": "version"}')
+    s3.s3.put_object(Bucket=BUCKET, Key="batches/aab-broken/request.json", Body=b'{"size_bytes": null}')
+    listed = {found["id"]: found for found in service.client.get("/v1/batches").json()["batches"]}
+    assert listed["aaa-broken"]["error"]["code"] == "damaged_records"
+    assert code(batches.predict(service, "aaa-broken")) == (409, "wrong_state")
+    batches.drop_in(s3, "zzz-fine", zips.of({"koala.jpg": PHOTOS["koala.jpg"]}))
+    batches.preprocess(s3, "zzz-fine")
+    assert batches.predict(service, "zzz-fine").status_code == 202
+    batches.wait_for(service, "zzz-fine", "done")
+    for batch in ("aaa-broken", "aab-broken"):
+        assert service.client.delete(f"/v1/batches/{batch}").status_code == 204
+        assert batches.everything_of(s3, batch) == []
+
+
+def test_results_with_a_hole_are_not_handed_out_and_can_be_had_again(service: Service, s3: Cloud) -> None:
+    batches.drop_in(s3, "hole", zips.of(PHOTOS))
+    batches.preprocess(s3, "hole", images_a_shard=1)
+    batches.predict(service, "hole")
+    batches.wait_for(service, "hole", "done")
+    part = batches.job_of(s3, "hole").source_keys.results("efficientnet_lite0", "fp32").part(1)
+    s3.s3.delete_object(Bucket=BUCKET, Key=part)
+    found = batches.state(service, "hole")
+    assert found["state"] == "ready" and found["predictions"][0]["error"]["code"] == "results_incomplete"
+    assert code(service.client.get("/v1/batches/hole/results")) == (409, "wrong_state")
+    assert batches.predict(service, "hole").status_code == 202
+    batches.wait_for(service, "hole", "done")
+    assert [row["name"] for row in batches.rows(service, "hole")] == list(PHOTOS)
+
+
+def test_a_second_variant_shows_that_it_is_being_predicted(service: Service, s3: Cloud, done: str) -> None:
+    lease = batches.job_of(s3, done).source_keys.results("resnet18-seeded", "fp32").lease
+    s3.s3.put_object(Bucket=BUCKET, Key=lease, Body=Lease("another server").encode())
+    found = batches.state(service, done)
+    assert found["state"] == "done" and found["progress"]["stage"] == "predicting"
+    assert {one["model"]: one["state"] for one in found["predictions"]}["resnet18-seeded"] == "predicting"
+    s3.s3.delete_object(Bucket=BUCKET, Key=lease)
+
+
+def test_half_a_character_in_a_name_is_a_422(service: Service) -> None:
+    answer = service.client.post(
+        "/v1/batches",
+        content=b'{"filename": "\\ud800.zip", "size_bytes": 0}',
+        headers={"content-type": "application/json"},
+    )
+    assert code(answer)[0] == 422
+
+
+def test_scripts_may_read_how_long_to_wait(service: Service) -> None:
+    answer = service.client.get("/v1/batches/nope", headers={"origin": "http://page.example"})
+    assert answer.status_code == 404 and answer.headers["access-control-allow-origin"] == "http://page.example"
+    assert "Retry-After" in answer.headers["access-control-expose-headers"]

@@ -121,7 +121,7 @@ class BatchApi:
                 await response.aread()
                 raise _refusal(response)
             number = 0
-            async for line in response.aiter_lines():
+            async for line in _lines(response):
                 if line and number >= first:
                     yield _row(line)
                 number += bool(line)
@@ -167,7 +167,17 @@ def _told(**values: str | None) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _row(line: str) -> dict[str, Any]:
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Split at line feeds alone: names may hold what else Unicode, and so httpx, takes for the end of a line."""
+    rest = b""
+    async for piece in response.aiter_bytes():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
+    yield rest
+
+
+def _row(line: bytes) -> dict[str, Any]:
     try:
         return dict(json.loads(line))
     except ValueError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -29,7 +30,12 @@ __all__ = ["Course", "Pipeline"]
 IN_FLIGHT = 2
 FIRST_POLL_SECONDS = 0.2
 LONGEST_POLL_SECONDS = 2.0
-_RUN_OVER = frozenset({"FAILED", "TIMEOUT", "ERROR", "STOPPED", "EXPIRED"})
+PATIENCE_SECONDS = 90.0
+"""How long nothing may move before something is done: the Lambda comes again, and the server starts what was lost."""
+LONGEST_RUN_SECONDS = 7200.0
+"""What another run may take, its waiting included; Glue ends ours after an hour."""
+_RUN_FAILED = frozenset({"FAILED", "TIMEOUT", "ERROR", "STOPPED", "EXPIRED"})
+_RUN_MOVES = frozenset({"STARTING", "WAITING", "RUNNING", "STOPPING"})
 _NOT_YET = frozenset({"created", "uploaded", "preprocessing"})
 
 
@@ -144,24 +150,22 @@ class Pipeline:
             self._tell(course, PREDICTING, mine or body.get("progress"))
 
     async def _predict(self, course: Course, batch: str) -> None:
-        """Until the server takes it: where the shards are another transform's, preprocessing is asked for, once."""
-        asked = False
+        """Until the server takes it."""
+        first, again = _FirstRun(self.api, batch, self.model), _AnotherRun(self.api, batch, self.model)
         async for body in self._polls(batch):
             self._tell(course, PREPROCESSING, body.get("progress"))
             if body["state"] in ("failed", "expired"):
                 raise _why(body["error"], f"the batch is {body['state']}")
             if body["state"] in _NOT_YET:
+                await first.see_to_it(body)
                 continue
-            run = body.get("run") or {}
             try:
                 await self.api.predict(batch, self.model, self.precision)
             except Refused as refused:
-                if refused.code != "needs_preprocessing" or (asked and run.get("state") in _RUN_OVER):
+                if refused.code != "needs_preprocessing":
                     raise
-                if not asked:
+                if await again.see_to_it(body, refused):
                     self.report.say(f"{course.parcel.file_name} is preprocessed once more, as {self.model} needs it")
-                    await self.api.preprocess(batch, self.model)
-                    asked = True
             else:
                 self.report.reached(PREPROCESSING, course.number, len(course.parcel.items))
                 return
@@ -208,6 +212,72 @@ class Pipeline:
             return skipped_row(number, item.name, item.reason)
         missing = ("results_broken", "The server has no row for this entry.")
         return error_row(number, item.name, *(problems.get(place) or item.problem or course.problem or missing))
+
+
+@dataclass
+class _FirstRun:
+    """The run that the upload should have started: where it was lost, it is asked for, once."""
+
+    api: BatchApi
+    batch: str
+    model: str | None
+    asked: bool = False
+    since: float | None = None
+
+    async def see_to_it(self, body: Batch) -> None:
+        """Looks at a batch without pixels. Raises Refused for one that does not start."""
+        if not body.get("restartable"):
+            return
+        # The time runs on if it is not restartable for a moment: each start that fails looks like that.
+        now = time.monotonic()
+        self.since = now if self.since is None else self.since
+        if now - self.since < PATIENCE_SECONDS:
+            return
+        if self.asked:
+            detail = (body.get("progress") or {}).get("detail") or "Nobody says why."
+            raise Refused("not_started", f"The preprocessing does not start. {detail}")
+        self.asked, self.since = True, now
+        try:
+            await self.api.preprocess(self.batch, self.model)
+        except Refused as refused:
+            if refused.code != "wrong_state":  # that it is at it already
+                raise
+
+
+@dataclass
+class _AnotherRun:
+    """The run that makes another model's pixels: asked for until the server takes it, and then waited for."""
+
+    api: BatchApi
+    batch: str
+    model: str | None
+    asked: bool = False
+    first: float | None = None
+    moved: float = 0.0
+    refused: Refused | None = None
+
+    async def see_to_it(self, body: Batch, needed: Refused) -> bool:
+        """Looks at a batch without these pixels; whether the run was asked for just now. Raises Refused."""
+        now, state = time.monotonic(), str((body.get("run") or {}).get("state", ""))
+        if self.first is None:
+            self.first = self.moved = now
+        if self.asked and state in _RUN_FAILED:
+            raise Refused("preprocessing_failed", f"The preprocessing for {self.model} ended as {state}. {needed}")
+        if state in _RUN_MOVES:
+            self.moved = now
+        if now - self.moved > PATIENCE_SECONDS or now - self.first > LONGEST_RUN_SECONDS:
+            raise self.refused or needed
+        if self.asked or state in _RUN_MOVES:
+            return False
+        try:
+            await self.api.preprocess(self.batch, self.model)
+        except Refused as refused:
+            if refused.code != "wrong_state":  # somebody else's run is at it, or it stays so: time tells
+                raise
+            self.refused = refused
+            return False
+        self.asked, self.moved, self.refused = True, now, None
+        return True
 
 
 def _place(row: Row, following: int, places: Sequence[int]) -> int:

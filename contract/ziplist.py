@@ -25,9 +25,11 @@ Read = Callable[[int, int], bytes]
 
 SHARD_BYTES = 16 << 20
 SHARD_IMAGES = 128
-SHARD_ENTRIES = 10_000
+SHARD_ROWS_BYTES = 2 << 20
 
 _TAIL_BYTES = 1 << 20  # the end record, its longest comment, and most directories: one request
+_ROW_BYTES = 200  # the longest row of what is not fetched, but for its name
+_CHARACTER_BYTES = 6  # JSON's longest way to write one of a name: \u0001
 _RANGE_BYTES = 8 << 20
 _GAP_BYTES = 64 << 10
 _LONGEST_FIELD = 0xFFFF
@@ -187,16 +189,17 @@ def extract(entry: Entry, blob: bytes | memoryview) -> bytes:
 
 
 def plan_shards(entries: Sequence[Entry]) -> list[ShardPlan]:
-    """Cuts the directory into shards by bytes and images. The plan depends on the zip alone."""
+    """Cuts the directory into shards by bytes, images and length of rows. The plan depends on the zip alone."""
     shards: list[ShardPlan] = []
-    first = packed = images = 0
+    first = packed = images = rows = 0
     for position, entry in enumerate(entries):
         cost = entry.packed_bytes if entry.readable else 0
-        full = images and packed + cost > SHARD_BYTES
-        if full or images + entry.readable > SHARD_IMAGES or position - first >= SHARD_ENTRIES:
+        row = _ROW_BYTES + _CHARACTER_BYTES * len(entry.name)
+        full = (images and packed + cost > SHARD_BYTES) or rows + row > SHARD_ROWS_BYTES
+        if full or images + entry.readable > SHARD_IMAGES:
             shards.append(ShardPlan(len(shards), first, position))
-            first, packed, images = position, 0, 0
-        packed, images = packed + cost, images + entry.readable
+            first, packed, images, rows = position, 0, 0, 0
+        packed, images, rows = packed + cost, images + entry.readable, rows + row
     return [*shards, ShardPlan(len(shards), first, len(entries))] if entries else []
 
 

@@ -1,11 +1,12 @@
 """Starts the Glue job for a zip that has arrived in S3, once, however often and however late its event comes.
 
     record ──> still that object? ──> begun before? ──> its directory ───> claim ──────> start ──> run.json
-               no: passed over        yes: duplicate    BadZip: error.json held: raises  fails: released, raises
+               no: passed over        yes: duplicate    BadZip: error.json held: raises  refused: released, raises
 
 What goes wrong is let out, so that Lambda's own retries and the dead-letter queue do their work. The claim is a
 conditional put. One that came to nothing may be taken over after CLAIM_SECONDS, which is also the longest that this
-function may run: whoever wrote an older claim has ended. Imports what the runtime brings, and two modules of contract.
+function may run: whoever wrote an older claim has ended. A start whose answer was lost may have begun a run: its claim
+is not released, and whoever takes it over looks for that run. Imports the runtime's own, and two modules of contract.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from contract.batches import CLAIM_SECONDS, BadRecord, BatchKeys, Claim, Run, SourceKeys, UploadKey, dump, job_arguments
 from contract.ziplist import BadZip, Entry, ZipLimits, plan_shards, read_directory
@@ -34,6 +36,7 @@ _S3_CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standa
 # A start that is sent again after a timeout would be a second run: the retry is Lambda's, which looks first.
 _GLUE_CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 1})
 _LOST_STATUS = (404, 409, 412)
+_MOVING = ("STARTING", "RUNNING", "WAITING")
 
 
 class ClaimHeld(Exception):
@@ -62,18 +65,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Arrival:
-    """The zip that a record is about, as S3 has it now. `size` in bytes; `etag` without quotes."""
+    """The zip that a record is about, as S3 has it now: `size` in bytes, `etag` bare, `modified` in whole seconds."""
 
     bucket: str
     upload: UploadKey
     etag: str
     size: int
+    modified: datetime
     keys: SourceKeys
-
-    @property
-    def ends(self) -> set[str]:
-        """The keys that say there is nothing left to do: a run was started, or the zip refused."""
-        return {self.keys.run, self.keys.error}
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
@@ -93,9 +92,9 @@ class Starter:
         self._request = request
 
     def deliver(self, event: Mapping[str, Any]) -> list[str]:
-        """started, duplicate, refused or passed_over, a record each. All are tried; then the first failure is raised.
+        """started, adopted, duplicate, refused or passed_over, a record each. S3's own test event has none.
 
-        S3's own test event has no records.
+        All are tried; then the first failure is raised.
         """
         outcomes: list[str] = []
         failures: list[Exception] = []
@@ -113,7 +112,7 @@ class Starter:
         try:
             arrival = self._arrival(record)
             present = self._present(arrival)
-            if arrival.ends & present:
+            if self._is_over(arrival, present):
                 return self._note("duplicate", arrival)
             if arrival.keys.claim in present:
                 self._free_claim(arrival)  # raises while it is held, before the directory is read in vain
@@ -127,8 +126,7 @@ class Starter:
         claim = self._claim(arrival)
         if claim is None:
             return self._note("duplicate", arrival)
-        run = self._start(arrival, claim, entries)
-        return self._note("started", arrival, run=run, entries=len(entries))
+        return self._start(arrival, *claim, entries)
 
     # -- what the record is about ----------------------------------------------------------------------------------
 
@@ -151,12 +149,23 @@ class Starter:
             raise _PassedOver("the object was replaced; the new one has an event of its own")
         if about.get("size", 0) > self._settings.limits.max_bytes:
             size = max(size, about["size"])
-        return Arrival(bucket, upload, etag, size, BatchKeys(upload.batch).source(etag))
+        return Arrival(bucket, upload, etag, size, head["LastModified"], BatchKeys(upload.batch).source(etag))
 
-    def _present(self, arrival: Arrival) -> set[str]:
-        """The keys of claim, run and error that are there."""
+    def _present(self, arrival: Arrival) -> dict[str, datetime]:
+        """The keys of claim, run and error that are there, and since when."""
         answer = self._s3.list_objects_v2(Bucket=arrival.bucket, Prefix=arrival.keys.prefix, Delimiter="/")
-        return {item["Key"] for item in answer.get("Contents", [])}
+        return {item["Key"]: item["LastModified"] for item in answer.get("Contents", [])}
+
+    def _is_over(self, arrival: Arrival, present: Mapping[str, datetime]) -> bool:
+        """Whether nothing is left to do: it was refused, its run began since it was put, or its pixels are there."""
+        if arrival.keys.error in present:
+            return True
+        begun = present.get(arrival.keys.run)
+        if begun is None or begun >= arrival.modified:
+            return begun is not None
+        # That run was for an earlier upload of these bytes. (What came in parts is as old as its first request.)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=arrival.bucket, Prefix=arrival.keys.prefix)
+        return any(item["Key"].endswith("/manifest.json") for page in pages for item in page.get("Contents", []))
 
     def _directory(self, arrival: Arrival) -> list[Entry]:
         """Raises BadZip, and _PassedOver if the object is replaced or deleted meanwhile."""
@@ -177,18 +186,18 @@ class Starter:
 
     # -- the claim -------------------------------------------------------------------------------------------------
 
-    def _claim(self, arrival: Arrival) -> str | None:
-        """The etag of our claim; None if another delivery got further meanwhile. Raises ClaimHeld."""
+    def _claim(self, arrival: Arrival) -> tuple[str, bool] | None:
+        """Our claim's etag, and whether it was another's; None if that one got further meanwhile. Raises ClaimHeld."""
         # The owner is new with every attempt: with the same bytes, a claim and its successor would have the same etag.
         mine = Claim(uuid.uuid4().hex).encode()
         etag = self._put(arrival, arrival.keys.claim, mine)
-        if etag or arrival.ends & self._present(arrival):
-            return etag
+        if etag or self._is_over(arrival, self._present(arrival)):
+            return (etag, False) if etag else None
         etag = self._put(arrival, arrival.keys.claim, mine, over=self._free_claim(arrival))
         if etag is None:
             raise ClaimHeld(f"another delivery took over the claim of {arrival.upload}")
         self._log("taken_over", key=str(arrival.upload))
-        return None if arrival.ends & self._present(arrival) else etag
+        return None if self._is_over(arrival, self._present(arrival)) else (etag, True)
 
     def _free_claim(self, arrival: Arrival) -> str:
         """The etag of a claim that may be taken over, by S3's own clocks. Raises ClaimHeld."""
@@ -206,7 +215,9 @@ class Starter:
 
     def _release(self, arrival: Arrival, claim: str, error: Exception) -> None:
         """Lets anyone claim at once; if even that fails, the claim's age will."""
-        released = Claim(uuid.uuid4().hex, released=True, why=f"{type(error).__name__}: {error}"[:500])
+        # Every visitor reads why, and AWS's own words name accounts and roles: those are in the log, by `deliver`.
+        why = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+        released = Claim(uuid.uuid4().hex, released=True, why=why)
         try:
             self._put(arrival, arrival.keys.claim, released.encode(), over=claim)
         except (BotoCoreError, ClientError) as second:
@@ -214,17 +225,36 @@ class Starter:
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
-    def _start(self, arrival: Arrival, claim: str, entries: list[Entry]) -> str:
+    def _start(self, arrival: Arrival, claim: str, taken_over: bool, entries: list[Entry]) -> str:
         job = self._settings.glue_job
         arguments = job_arguments(arrival.upload, arrival.etag, self._settings.transform)
         try:
-            run = self._glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"]
+            begun = self._begun(arrival, arguments) if taken_over else None
+            run = begun or self._glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"]
         except Exception as error:
-            self._release(arrival, claim, error)
+            if not _may_have_begun(error):
+                self._release(arrival, claim, error)
             raise
         shards = tuple(plan.last - plan.first for plan in plan_shards(entries))
         self._s3.put_object(Bucket=arrival.bucket, Key=arrival.keys.run, Body=Run(job, run, shards).encode())
-        return run
+        return self._note("adopted" if begun else "started", arrival, run=run, entries=len(entries))
+
+    def _begun(self, arrival: Arrival, arguments: Mapping[str, str]) -> str | None:
+        """The run of the claim's former owner, who did not hear of it or could not note it. Glue lists the newest."""
+        try:
+            runs = self._glue.get_job_runs(JobName=self._settings.glue_job)["JobRuns"]
+        except ClientError as error:
+            if not error.response["Error"]["Code"].startswith("AccessDenied"):
+                raise
+            self._log("not_looked_for_a_run", key=str(arrival.upload), error=repr(error))
+            return None
+        for run in runs:
+            given, state = run.get("Arguments", {}), run["JobRunState"]
+            # What an earlier upload's run made of the same bytes is not there any more.
+            useful = state in _MOVING or (state == "SUCCEEDED" and run["StartedOn"] >= arrival.modified)
+            if useful and all(given.get(name) == arguments[name] for name in ("--etag", "--key")):
+                return run["Id"]
+        return None
 
     def _put(self, arrival: Arrival, key: str, body: bytes, over: str | None = None) -> str | None:
         """Puts where nothing is, or over the object with the etag `over`; its etag, or None where another was first."""
@@ -254,6 +284,13 @@ def _key(record: Mapping[str, Any]) -> str:
 
 def _status(error: ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def _may_have_begun(error: Exception) -> bool:
+    """Whether a run may exist although its start raised this: what was sent was not answered, or not to the point."""
+    if isinstance(error, ClientError):
+        return _status(error) >= 500
+    return isinstance(error, HTTPClientError) or not isinstance(error, BotoCoreError)
 
 
 def _released(claim: bytes) -> bool:

@@ -99,7 +99,8 @@ def _create_job(settings: Settings, glue: Any, role: str) -> None:
         Command={"Name": "glueetl", "PythonVersion": "3", "ScriptLocation": f"{code}/preprocess.py"},
         DefaultArguments={
             "--extra-py-files": f"{code}/modules.zip",
-            "--additional-python-modules": "pillow==13.0.0,numpy==2.4.6",
+            # As requirements/glue.txt has them. Glue's own boto3 may not know PutObject's IfNoneMatch yet.
+            "--additional-python-modules": "boto3==1.44.5,pillow==13.0.0,numpy==2.4.6",
             "--bucket": settings.bucket,
         },
         ExecutionProperty={"MaxConcurrentRuns": 2},

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from contract.batches import dump
 from contract.shards import error_row, skipped_row
 from contract.ziplist import extract, read_directory
 
@@ -43,7 +44,7 @@ class Refusal(Exception):
 
 @dataclass
 class Held:
-    """A batch. `looked`: how often it was asked for in its state."""
+    """A batch. `looked`: how often it was asked for in its state; `wanted`: whose pixels the run makes."""
 
     id: str
     file_name: str
@@ -53,6 +54,8 @@ class Held:
     parts: dict[int, bytes] = field(default_factory=dict)
     error: dict[str, str] | None = None
     run: dict[str, str] | None = None
+    wanted: str = ""
+    restartable: bool = False
     transforms: set[str] = field(default_factory=lambda: {"small"})
     variant: tuple[str, str] | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -96,6 +99,9 @@ class BatchServer:
         self.lose_answer_of_complete = False
         self.looks = 1
         self.hold: str | None = None
+        self.lost_events = 0
+        self.another_run = ""
+        self.runs_end = "SUCCEEDED"
         self.fail_in: dict[str, tuple[str, dict[str, str]]] = {}
         self.break_results = 0
         self.drop_rows = 0
@@ -185,22 +191,42 @@ class BatchServer:
         state, error = self.fail_in.get(held.file_name, (None, None))
         if held.state == state:
             held.state, held.error = "failed", error
+        elif held.state == "uploaded" and self.lost_events:
+            held.restartable = True
         elif held.state in ("uploaded", "preprocessing", "predicting") and held.looked > self.looks:
             self.move(held)
-        if held.run and held.run["state"] == "RUNNING" and held.looked > 1:  # for another transform
-            held.run["state"] = "SUCCEEDED"
-            held.transforms.add("other")
+        elif held.wanted and held.looked > self.looks:  # another model's run ends
+            # A run whose pixels are there is older than their manifest: nobody asks Glue about it any more.
+            held.run = {"id": "jr_2", "state": "" if self.runs_end == "SUCCEEDED" else self.runs_end}
+            held.transforms |= {held.wanted} if self.runs_end == "SUCCEEDED" else set()
+            held.wanted = ""
         return 200, self.body(held)
 
     def move(self, held: Held) -> None:
         if held.state == self.hold:
             return
         held.state, held.looked = ORDER[ORDER.index(held.state) + 1], 0
+        if held.state in ("preprocessing", "ready"):
+            held.run = {"id": "jr_1", "state": "RUNNING" if held.state == "preprocessing" else ""}
+        if held.state == "ready" and self.another_run:
+            held.wanted, held.run = self.another_run, {"id": "jr_2", "state": "RUNNING"}
+            self.another_run = ""
         if held.state == "done":
             held.classify()
 
-    def preprocess(self, held: Held, _: Any) -> tuple[int, Any]:
-        held.run, held.looked = {"id": "jr_2", "state": "RUNNING"}, 0
+    def preprocess(self, held: Held, body: Any) -> tuple[int, Any]:
+        model = body.get("model", "small")
+        if model in held.transforms and held.state != "uploaded":
+            raise Refusal(409, "wrong_state", "This batch is preprocessed already.")
+        if held.wanted or held.state == "preprocessing":
+            raise Refusal(409, "wrong_state", "A run is at it already. Wait for it, or delete the batch.")
+        if held.state == "uploaded":
+            if not held.restartable:
+                raise Refusal(409, "wrong_state", "The job is being started. Look again in a minute.")
+            self.lost_events -= 1
+            held.restartable = False
+            return 202, self.body(held)
+        held.run, held.wanted, held.looked = {"id": "jr_2", "state": "RUNNING"}, model, 0
         return 202, self.body(held)
 
     def predict(self, held: Held, body: Any) -> tuple[int, Any]:
@@ -236,6 +262,7 @@ class BatchServer:
             "filename": held.file_name,
             "state": held.state,
             "error": held.error,
+            "restartable": held.restartable,
             "run": held.run,
             "progress": progress if stage else None,
             "predictions": predictions,
@@ -301,7 +328,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_results(self, fake: BatchServer, held: Held, query: dict[str, str]) -> None:
         assert query["format"] == "jsonl" and (query["model"], query["precision"]) == held.variant
-        lines = [json.dumps(row).encode() + b"\n" for row in held.rows[: len(held.rows) - fake.drop_rows]]
+        lines = [dump(row) + b"\n" for row in held.rows[: len(held.rows) - fake.drop_rows]]
         self.send_response(200)
         self.send_header("Content-Length", str(sum(map(len, lines))))
         self.end_headers()

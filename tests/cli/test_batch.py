@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from cli import batches, pipeline, uploading
 from cli.main import app
 from tests import zips
-from tests.cli.batch_server import BatchServer, Refusal, batch_server
+from tests.cli.batch_server import BatchServer, Held, Refusal, batch_server
 from tests.servers import ROOT, free_port
 from tests.zips import Member
 
@@ -173,16 +173,127 @@ def test_another_models_pixels_are_asked_for_and_then_predicted(server: BatchSer
     assert server.asked.count(("POST", "/v1/batches/B1/preprocess")) == 1
 
 
-def test_a_second_preprocessing_that_fails_is_no_endless_loop(
+@pytest.mark.parametrize("state", ["FAILED", "TIMEOUT", "STOPPED", "ERROR"])
+def test_a_second_preprocessing_that_fails_is_no_endless_loop(server: BatchServer, state: str) -> None:
+    server.runs_end = state
+    result = ninefold(a_zip(THREE), "--model", "other")
+    assert result.exit_code == 1 and f"The preprocessing for other ended as {state}" in result.stderr
+    assert server.asked.count(("POST", "/v1/batches/B1/preprocess")) == 1
+
+
+@pytest.mark.parametrize("another", ["other", "third"])
+def test_another_persons_run_is_waited_for(server: BatchServer, another: str) -> None:
+    server.another_run, server.looks = another, 3
+    result = ninefold(a_zip(THREE), "--model", "other")
+    assert result.exit_code == 0 and rows("photos-results.json")[0]["predictions"][0]["label"] == "other:one"
+    assert ("preprocessed once more" in result.stderr) == (another == "third")
+
+
+def test_another_persons_run_that_fails_is_followed_by_ours(
     server: BatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(held: object, body: object) -> tuple[int, object]:
-        held.run = {"id": "jr_2", "state": "FAILED"}  # type: ignore[attr-defined]
-        return 202, server.body(held)  # type: ignore[arg-type]
+    server.another_run, server.runs_end = "other", "FAILED"
+    preprocess = server.preprocess
 
-    monkeypatch.setattr(server, "preprocess", failing)
+    def and_succeed(held: Held, body: object) -> tuple[int, object]:
+        answer = preprocess(held, body)
+        server.runs_end = "SUCCEEDED"
+        return answer
+
+    monkeypatch.setattr(server, "preprocess", and_succeed)
+    assert ninefold(a_zip(THREE), "--model", "other").exit_code == 0
+
+
+def test_a_run_that_is_said_to_be_at_it_is_waited_for(server: BatchServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It began between the look and the wish."""
+    preprocess, refusals = server.preprocess, [Refusal(409, "wrong_state", "A run is at it already.")] * 3
+
+    def refuse(held: Held, body: object) -> tuple[int, object]:
+        if refusals:
+            raise refusals.pop()
+        return preprocess(held, body)
+
+    monkeypatch.setattr(server, "preprocess", refuse)
+    assert ninefold(a_zip(THREE), "--model", "other").exit_code == 0 and not refusals
+
+
+def test_a_run_that_nobody_sees_is_not_waited_for_without_end(
+    server: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(held: Held, body: object) -> tuple[int, object]:
+        raise Refusal(409, "wrong_state", "The zip is not there (any more): upload it again.")
+
+    monkeypatch.setattr(server, "preprocess", refuse)
+    monkeypatch.setattr(pipeline, "PATIENCE_SECONDS", 0.2)
+    result = ninefold(a_zip(THREE), "--model", "other")
+    assert result.exit_code == 1 and "upload it again" in result.stderr
+
+
+def test_pixels_that_never_come_are_not_waited_for_without_end(
+    server: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.runs_end = ""  # it is over, and nobody says how
+    monkeypatch.setattr(pipeline, "PATIENCE_SECONDS", 0.2)
     result = ninefold(a_zip(THREE), "--model", "other")
     assert result.exit_code == 1 and "needs other pixels" in result.stderr
+
+
+def test_a_run_that_never_ends_is_not_waited_for_without_end(
+    server: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.looks = 1
+    monkeypatch.setattr(pipeline, "LONGEST_RUN_SECONDS", 0.2)
+    preprocess = server.preprocess
+
+    def and_hang(held: Held, body: object) -> tuple[int, object]:
+        server.looks = 10**9
+        return preprocess(held, body)
+
+    monkeypatch.setattr(server, "preprocess", and_hang)
+    result = ninefold(a_zip(THREE), "--model", "other")
+    assert result.exit_code == 1 and "needs other pixels" in result.stderr
+
+
+# -- events that are lost ----------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_nothing_starts_is_started(server: BatchServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.lost_events = 1
+    monkeypatch.setattr(pipeline, "PATIENCE_SECONDS", 0.2)
+    began = time.monotonic()
+    assert ninefold(a_zip(THREE)).exit_code == 0
+    assert time.monotonic() - began > 0.2
+    assert server.asked.count(("POST", "/v1/batches/B1/preprocess")) == 1
+
+
+def test_a_batch_that_is_started_by_the_server_itself_is_left_to_it(
+    server: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.lost_events = 1
+    look = server.look
+
+    def and_start(held: Held, body: object) -> tuple[int, object]:
+        if held.looked == 5:
+            server.lost_events, held.restartable = 0, False
+        return look(held, body)
+
+    monkeypatch.setattr(server, "look", and_start)
+    assert ninefold(a_zip(THREE)).exit_code == 0
+    assert ("POST", "/v1/batches/B1/preprocess") not in server.asked
+
+
+def test_a_batch_that_nothing_can_start_is_said_in_words(server: BatchServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.lost_events = 10**9
+    monkeypatch.setattr(pipeline, "PATIENCE_SECONDS", 0.2)
+    body = server.body
+
+    def with_its_reason(held: Held) -> dict[str, object]:
+        return body(held) | {"progress": {"stage": "preprocessing", "detail": "Denied.", "done": 0, "total": 0}}
+
+    monkeypatch.setattr(server, "body", with_its_reason)
+    result = ninefold(a_zip(THREE))
+    assert result.exit_code == 1 and "photos.zip failed: The preprocessing does not start. Denied." in result.stderr
+    assert server.asked.count(("POST", "/v1/batches/B1/preprocess")) == 1
 
 
 @pytest.mark.parametrize(
@@ -254,6 +365,12 @@ def test_results_that_break_off_are_taken_up_where_they_broke(server: BatchServe
     server.break_results = 2
     assert ninefold(a_zip({f"{n}.jpg": b"%d" % n for n in range(50)})).exit_code == 0
     assert [row["entry"] for row in rows("photos-results.json")] == list(range(50))
+
+
+def test_whatever_unicode_takes_for_the_end_of_a_line_may_be_in_names(server: BatchServer) -> None:
+    files = {f"{n}{end}.jpg": b"%d" % n for n, end in enumerate("\u2028\u2029\x85\x0b\x0c\x1c\r")}
+    assert ninefold(a_zip(files)).exit_code == 0
+    assert [row["name"] for row in rows("photos-results.json")] == list(files)
 
 
 def test_rows_that_the_server_leaves_out_are_error_rows(server: BatchServer) -> None:

@@ -18,6 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.batches import dump
+from contract.shards import error_row, skipped_row
 from contract.ziplist import (
     BadEntry,
     BadZip,
@@ -622,11 +624,42 @@ def test_shards_cover_every_entry_once_and_stay_small(entries: list[Entry]) -> N
     assert plan == plan_shards(list(entries))
 
 
-def test_a_thousand_folders_fill_no_shard_and_100_000_do() -> None:
+def test_a_thousand_folders_fill_no_shard_and_25_000_do() -> None:
     folder = Entry(0, "a/", 0, 0, 0, 0, 0, 0, reason="folder")
     assert plan_shards([folder] * 1000) == [ShardPlan(0, 0, 1000)]
-    assert [shard.last - shard.first for shard in plan_shards([folder] * 25_000)] == [10_000, 10_000, 5_000]
+    assert [shard.last - shard.first for shard in plan_shards([folder] * 25_000)] == [9892, 9892, 5216]
     assert plan_shards([]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("\1" * 64_990, [Member("\1" * 64_990 + f"{number}/", b"") for number in range(480)]),
+        ("写" * 21_600, [Member("写" * 21_600 + f"{number}.png", b"a", 12) for number in range(480)]),
+        ("", [Member(f"{number}", b"a", 65_535) for number in range(30_000)]),
+    ],
+    ids=["folders", "errors", "many errors"],
+)
+def test_the_rows_of_a_shard_have_two_megabytes_whatever_the_names(name: str, members: list[Member]) -> None:
+    entries = directory(zips.build([Member("a.jpg", b"a"), *members]))
+    plan = plan_shards(entries)
+    assert plan[-1].last == len(entries)
+    for shard in plan:
+        rows = [
+            error_row(entry.index, entry.name, *entry.error)
+            if entry.error
+            else skipped_row(entry.index, entry.name, entry.reason or "a picture")
+            for entry in entries[shard.first : shard.last]
+        ]
+        assert len(dump({"rows": rows})) < 2.3 * MEGABYTE
+
+
+def test_ordinary_names_cut_no_shard() -> None:
+    """A card of a camera, packed on a Mac: twice as many entries as pictures, and long names."""
+    pictures = [Entry(0, "Holidays/Norway/DCIM/" + "x" * 80, 0, 0, 1000, 1000, 0, 0)] * 1280
+    shadows = [Entry(0, "__MACOSX/" + "x" * 120, 0, 0, 0, 0, 0, 0, reason="macos_metadata")] * 1280
+    entries = list(itertools.chain.from_iterable(zip(pictures, shadows, strict=True)))
+    assert [shard.last - shard.first for shard in plan_shards(entries)] == [256] * 10
 
 
 def test_the_plan_is_that_of_the_zip_whatever_the_limits_are() -> None:

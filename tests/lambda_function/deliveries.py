@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -21,25 +21,54 @@ from tests.localcloud.clouds import Cloud
 
 EVENTS = Path(__file__).parents[1] / "events"
 PHOTOS = zips.of({"a.jpg": pictures.jpeg((80, 60)), "b.jpg": pictures.jpeg((60, 80))})
-LIMIT = ClientError({"Error": {"Code": "ConcurrentRunsExceededException", "Message": "too many runs"}}, "StartJobRun")
+LIMIT = ClientError(
+    {
+        "Error": {"Code": "ConcurrentRunsExceededException", "Message": "too many runs of arn:aws:glue:::job/ours"},
+        "ResponseMetadata": {"HTTPStatusCode": 400},  # type: ignore[typeddict-item]
+    },
+    "StartJobRun",
+)
 
 _SESSION = boto3.session.Session()
 
 
 class CountingGlue:
-    """Starts nothing. The first starts raise `failures`, one each; `before` is called within every start."""
+    """Starts nothing. The first starts raise `failures`, one each; `before` is called within every start.
 
-    def __init__(self, *failures: Exception, before: Callable[[], object] = lambda: None) -> None:
+    `lost` is raised by the first start instead of its answer. `refuses_to_list` is raised by every listing.
+    """
+
+    def __init__(
+        self,
+        *failures: Exception,
+        before: Callable[[], object] = lambda: None,
+        lost: Exception | None = None,
+        refuses_to_list: Exception | None = None,
+    ) -> None:
         self.started: list[tuple[str, Mapping[str, str]]] = []
+        self.runs: list[dict[str, Any]] = []
         self._failures = list(failures)
         self._before = before
+        self._lost = lost
+        self._refuses_to_list = refuses_to_list
 
     def start_job_run(self, *, JobName: str, Arguments: Mapping[str, str]) -> dict[str, str]:  # noqa: N803
         self._before()
         if self._failures:
             raise self._failures.pop(0)
         self.started.append((JobName, Arguments))
-        return {"JobRunId": f"jr_{len(self.started)}"}
+        run = {"Id": f"jr_{len(self.started)}", "JobRunState": "STARTING", "Arguments": Arguments}
+        self.runs.insert(0, run | {"StartedOn": datetime.now(UTC)})
+        lost, self._lost = self._lost, None
+        if lost:
+            raise lost
+        return {"JobRunId": run["Id"]}
+
+    def get_job_runs(self, *, JobName: str) -> dict[str, list[dict[str, Any]]]:  # noqa: N803
+        assert JobName == "the-job"
+        if self._refuses_to_list:
+            raise self._refuses_to_list
+        return {"JobRuns": self.runs}
 
 
 class Deliveries:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 from start_preprocessing import ClaimHeld
 
 from contract.batches import Claim, Run
@@ -13,6 +15,12 @@ from tests import pictures, zips
 from tests.lambda_function.deliveries import LIMIT, CountingGlue, Deliveries
 
 KEY = "uploads/one/photos.zip"
+GLUE = "https://glue.eu-central-1.amazonaws.com/"
+
+
+def refusal(code: str, status: int) -> ClientError:
+    about: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(about, "StartJobRun")
 
 
 @pytest.fixture
@@ -141,12 +149,16 @@ def test_a_slow_owner_that_notes_its_run_at_the_last_moment_has_started_it(
     assert glue.started == [] and len(looks) == look
 
 
-def test_a_start_that_fails_releases_the_claim_and_is_raised(deliveries: Deliveries, event: dict[str, Any]) -> None:
+def test_a_start_that_fails_releases_the_claim_and_is_raised(
+    deliveries: Deliveries, event: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     glue = CountingGlue(LIMIT)
     with pytest.raises(type(LIMIT), match="too many runs"):
         deliveries.deliver(event, glue)
     claim = deliveries.json(deliveries.keys("one", event["Records"][0]["s3"]["object"]["eTag"]).claim)
-    assert claim and claim["released"] and "too many runs" in claim["why"]
+    # Every visitor reads the claim's word; AWS's own text names accounts and roles.
+    assert claim and claim["released"] and claim["why"] == "ConcurrentRunsExceededException"
+    assert "arn:aws:glue" in capsys.readouterr().out
     assert glue.started == []
     assert deliveries.deliver(event, glue) == ["started"]  # at once, not after a minute
     assert deliveries.deliver(event, glue) == ["duplicate"]
@@ -188,3 +200,117 @@ def test_other_bytes_under_the_same_key_are_another_run(deliveries: Deliveries, 
     assert deliveries.deliver(deliveries.event(KEY), glue) == ["started"]
     assert deliveries.deliver(event, glue) == ["passed_over"]  # the first one's event once more, too late
     assert len(glue.started) == 2
+
+
+# -- a start whose answer was lost -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ReadTimeoutError(endpoint_url=GLUE),
+        ConnectionClosedError(endpoint_url=GLUE),
+        refusal("InternalServiceException", 500),
+    ],
+)
+def test_a_start_that_was_not_answered_keeps_its_claim_and_its_run_is_found(
+    deliveries: Deliveries, event: dict[str, Any], lost: Exception
+) -> None:
+    glue, keys = CountingGlue(lost=lost), deliveries.keys("one", event["Records"][0]["s3"]["object"]["eTag"])
+    with pytest.raises(type(lost)):
+        deliveries.deliver(event, glue)
+    with pytest.raises(ClaimHeld):  # the run may not be listed yet
+        deliveries.deliver(event, glue)
+    assert deliveries.names() == [keys.claim]
+    assert deliveries.deliver(event, glue, later=65) == ["adopted"]
+    noted = deliveries.json(keys.run)
+    assert len(glue.started) == 1 and noted == {"job_name": "the-job", "job_run_id": "jr_1", "shards": [2]}
+    assert deliveries.deliver(event, glue) == ["duplicate"]
+
+
+def test_a_start_that_was_never_sent_is_tried_again_at_once(deliveries: Deliveries, event: dict[str, Any]) -> None:
+    glue = CountingGlue(EndpointConnectionError(endpoint_url=GLUE))
+    with pytest.raises(EndpointConnectionError):
+        deliveries.deliver(event, glue)
+    claim = deliveries.json(deliveries.keys("one", event["Records"][0]["s3"]["object"]["eTag"]).claim)
+    assert claim and claim["released"] and claim["why"] == "EndpointConnectionError"
+    assert deliveries.deliver(event, glue) == ["started"]
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"JobRunState": "FAILED"},
+        {"JobRunState": "STOPPING"},
+        {"Arguments": {"--etag": "another", "--key": KEY}},
+        {"Arguments": {}},
+    ],
+)
+def test_a_run_that_will_not_bring_this_zips_pixels_is_not_adopted(
+    deliveries: Deliveries, event: dict[str, Any], about: dict[str, Any]
+) -> None:
+    glue = CountingGlue(lost=ReadTimeoutError(endpoint_url=GLUE))
+    with pytest.raises(ReadTimeoutError):
+        deliveries.deliver(event, glue)
+    glue.runs[0].update(about)
+    assert deliveries.deliver(event, glue, later=65) == ["started"] and len(glue.started) == 2
+
+
+def test_a_run_that_has_succeeded_meanwhile_is_adopted(deliveries: Deliveries, event: dict[str, Any]) -> None:
+    glue = CountingGlue(lost=ReadTimeoutError(endpoint_url=GLUE))
+    with pytest.raises(ReadTimeoutError):
+        deliveries.deliver(event, glue)
+    glue.runs[0]["JobRunState"] = "SUCCEEDED"
+    assert deliveries.deliver(event, glue, later=65) == ["adopted"] and len(glue.started) == 1
+
+
+def test_a_function_that_may_not_list_runs_starts_one(deliveries: Deliveries, event: dict[str, Any]) -> None:
+    claim_by(deliveries, event, Claim("another"))
+    glue = CountingGlue(refuses_to_list=refusal("AccessDeniedException", 400))
+    assert deliveries.deliver(event, glue, later=65) == ["started"]
+
+
+def test_a_listing_that_fails_starts_nothing_and_is_raised(deliveries: Deliveries, event: dict[str, Any]) -> None:
+    key = claim_by(deliveries, event, Claim("another"))
+    with pytest.raises(ClientError, match="ThrottlingException"):
+        deliveries.deliver(event, CountingGlue(refuses_to_list=refusal("ThrottlingException", 400)), later=65)
+    claim = deliveries.json(key)
+    assert claim and claim["released"]
+
+
+# -- the same bytes once more ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def done(deliveries: Deliveries, event: dict[str, Any]) -> CountingGlue:
+    """A Glue whose run for the upload has succeeded; the upload is put once more, in another second of S3's clock."""
+    glue = CountingGlue()
+    deliveries.deliver(event, glue)
+    glue.runs[0]["JobRunState"] = "SUCCEEDED"
+    time.sleep(1.1)
+    deliveries.upload(KEY)
+    return glue
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED"])
+def test_the_same_bytes_put_again_start_a_run_where_there_are_no_pixels(
+    deliveries: Deliveries, event: dict[str, Any], done: CountingGlue, state: str
+) -> None:
+    done.runs[0]["JobRunState"] = state
+    assert deliveries.deliver(event, done, later=65) == ["started"] and len(done.started) == 2
+    assert [deliveries.deliver(event, done, later=later) for later in (0, 65)] == [["duplicate"]] * 2
+
+
+def test_the_same_bytes_put_again_start_nothing_where_there_are_pixels(
+    deliveries: Deliveries, event: dict[str, Any], done: CountingGlue
+) -> None:
+    manifest = deliveries.keys("one", event["Records"][0]["s3"]["object"]["eTag"]).tensors("any").manifest
+    deliveries.s3.put_object(Bucket=deliveries.bucket, Key=manifest, Body=b"{}")
+    assert deliveries.deliver(event, done, later=65) == ["duplicate"] and len(done.started) == 1
+
+
+def test_the_same_bytes_put_again_while_their_run_is_at_it_start_nothing(
+    deliveries: Deliveries, event: dict[str, Any], done: CountingGlue
+) -> None:
+    done.runs[0]["JobRunState"] = "RUNNING"
+    assert deliveries.deliver(event, done, later=65) == ["adopted"] and len(done.started) == 1

@@ -18,7 +18,7 @@ A_PAGE = {"Pictures": 40, "Table": 25}
 _STATUS_WORDS = {"ok": "Answered", "error": "Errors", "skipped": "Skipped"}
 
 
-@st.cache_resource(max_entries=3, ttl="2h", show_spinner="Reading the results …")
+@st.cache_resource(max_entries=3, ttl=7200, show_spinner="Reading the results …")
 def _rows(_batches: Batches, batch: str, variant: VariantName, stamp: str) -> Rows:  # noqa: ARG001 - part of the key
     """Shared between visits and never changed. `stamp`: tells a batch from a later one under the same id."""
     with _batches.rows(batch, variant) as pieces:

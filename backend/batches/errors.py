@@ -37,11 +37,12 @@ class StorageRefuses(BatchProblem):
 
 
 class JobsAway(BatchProblem):
-    """Glue does not answer, or refuses."""
+    """Glue does not answer, or refuses. `sent`: what was asked may have been done all the same."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *, sent: bool = False) -> None:
         super().__init__(503, "jobs_away", f"The preprocessing service does not answer or refuses: {why}")
         self.why = why
+        self.sent = sent
 
 
 def unknown_batch(batch: str) -> BatchProblem:

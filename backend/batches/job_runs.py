@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, ReadTimeoutError
 
 from backend.batches.errors import JobsAway
 from backend.batches.storage import boto_config
@@ -22,6 +22,7 @@ __all__ = ["JobRuns", "RunStatus"]
 
 log = structlog.get_logger()
 _MOVING = ("STARTING", "RUNNING", "STOPPING", "WAITING")
+_AFTER_SENDING = (ReadTimeoutError, ConnectionClosedError)
 _MOST_ATTEMPTS = 10
 _STOP_SECONDS = 25
 
@@ -97,4 +98,4 @@ def _answers() -> Iterator[None]:
         log.warning("glue refuses", error=str(error))
         raise JobsAway(f"{error.response.get('Error', {}).get('Code', 'no reason given')}.") from error
     except BotoCoreError as error:
-        raise JobsAway(f"{type(error).__name__}.") from error
+        raise JobsAway(f"{type(error).__name__}.", sent=isinstance(error, _AFTER_SENDING)) from error

@@ -6,7 +6,7 @@ import json
 import uuid
 from contextlib import suppress
 
-from backend.batches.errors import BatchProblem, wrong_state
+from backend.batches.errors import BatchProblem, JobsAway, wrong_state
 from backend.batches.job_runs import JobRuns
 from backend.batches.storage import Conflict, Missing, Storage, Stored
 from backend.batches.view import BatchView
@@ -29,8 +29,10 @@ def start_preprocessing(storage: Storage, job_runs: JobRuns, view: BatchView, sp
         )
         run = Run(job_runs.job_name, job_runs.start(arguments), shards)
     except (BadZip, BatchProblem, Conflict, Missing) as error:
-        with suppress(BatchProblem, Conflict):
-            storage.put(source.claim, Claim("server", released=True, why=str(error)).encode(), if_match=claim)
+        # A run that may have been started is not started again before the claim has aged.
+        if not (isinstance(error, JobsAway) and error.sent):
+            with suppress(BatchProblem, Conflict):
+                storage.put(source.claim, Claim("server", released=True, why=str(error)).encode(), if_match=claim)
         raise _as_problem(error) from error
     storage.put(source.run, run.encode())
 

@@ -265,6 +265,25 @@ def test_a_start_that_glue_refuses_lets_the_next_one_try(
     assert len(glue.started) == 1
 
 
+def test_a_start_whose_answer_was_lost_is_not_repeated_at_once(
+    views: Views, storage: Storage, s3: Cloud, batch: str, glue: FakeJobRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches.note_run(s3, batch, "jr_1", (3,))
+    glue.said = RunStatus("jr_1", "FAILED", "killed")
+    time.sleep(1.1)  # S3's times are seconds
+
+    def lost(arguments: Mapping[str, str]) -> str:
+        raise JobsAway("ReadTimeoutError.", sent=True)
+
+    monkeypatch.setattr(glue, "start", lost)
+    with pytest.raises(JobsAway):
+        start_preprocessing(storage, glue, views.one(batch), TransformSpec())  # type: ignore[arg-type]
+    view = views.one(batch)
+    assert view.starting and not view.restartable
+    old(monkeypatch, 61)
+    assert views.one(batch).restartable
+
+
 # -- leases --------------------------------------------------------------------------------------------------------
 
 

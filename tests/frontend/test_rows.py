@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from frontend.rows import Found, Rows, Wanted, read_rows
 from tests.frontend.fake_batches import as_csv, sample_rows
+
+ROOT = Path(__file__).parents[2]
 
 
 def pieces(text: str, size: int = 100) -> Iterator[bytes]:
@@ -146,3 +151,10 @@ def test_a_row_that_breaks_off_is_an_error() -> None:
     whole = as_csv([ok(0, "a.jpg", "cat", 0.5), ok(1, "b.jpg", "cat", 0.5)])
     with pytest.raises(ValueError, match="expected"):
         read_rows(iter([whole[:-30].encode()]))
+
+
+def test_the_explorer_loads_none_of_the_large_libraries() -> None:
+    """Eighty megabytes that a page of tables and bars does not need."""
+    code = "import sys, frontend.explorer; print([m for m in ('pandas', 'pyarrow', 'altair') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -112,7 +112,7 @@ class Batches:
             if view.run and (view.run_status is None or view.run_status.moving):
                 self._stop_run(view.run)
             if view.state is State.CREATED:
-                self._uploads.find(batch).abort()
+                self._abort_upload(batch)
             self._remove_all(batch)
             if any(found.state == "predicting" and not found.waiting for found in view.predictions):
                 # Another server may be about to write the part that it has just confirmed its lease for.
@@ -120,6 +120,14 @@ class Batches:
                 self._remove_all(batch)
         self.views.forget(batch)
         log.info("deleted", batch=batch)
+
+    def _abort_upload(self, batch: str) -> None:
+        """Of one whose announcement cannot be read the parts stay until the bucket's lifecycle ends them."""
+        try:
+            self._uploads.find(batch).abort()
+        except BatchProblem as problem:
+            if problem.code != "unknown_batch":
+                raise
 
     def _stop_run(self, run: Run) -> None:
         try:

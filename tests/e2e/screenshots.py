@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from bench.journey import application
+from bench.zips import make_zip
 from scripts.browser import find_browser
 from tests.e2e.harness import ARGUMENTS, page_process
 from tests.servers import ROOT, process
@@ -20,6 +24,8 @@ SHOTS = (
     ("page-phone.png", 390, 844, "light"),
 )
 WIDTH = 900
+CROPS = 40
+"""Of each sample, so that a batch has something to look around in."""
 
 
 def main() -> None:
@@ -31,6 +37,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=ARGUMENTS)
         for name, width, height, scheme in SHOTS:
             save(shoot(browser, address, width, height, scheme), folder / name)
+    save(shoot_batch(), folder / "batch.png")
 
 
 def shoot(browser: Browser, address: str, width: int, height: int | None, scheme: str) -> Image.Image:
@@ -52,6 +59,29 @@ def shoot(browser: Browser, address: str, width: int, height: int | None, scheme
     shot = page.screenshot(animations="disabled")
     context.close()
     return Image.open(io.BytesIO(shot)).convert("RGB")
+
+
+def shoot_batch() -> Image.Image:
+    """The batch page with a finished batch of crops of the samples, through all that `make run` starts."""
+    with application() as (api, address, _), sync_playwright() as playwright:
+        send(api)
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1500}, color_scheme="light")
+        page.goto(f"{address}/batch")
+        page.locator("[class*='st-key-pick-'] button").first.click()
+        page.locator(".nf-tile").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(2000)
+        page.wait_for_function("Promise.all([...document.images].filter(i => i.complete).map(i => i.decode()))")
+        return Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
+
+
+def send(api: str) -> None:
+    """One zip, by the command line."""
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch) / "holiday.zip"
+        make_zip(archive, ROOT / "frontend" / "samples", images=9 * CROPS, megabytes=30)
+        command = [sys.executable, "-m", "cli.main", "batch", str(archive), "--server", api]
+        subprocess.run([*command, "-o", str(Path(scratch) / "results.json")], cwd=ROOT, check=True, timeout=600)
 
 
 def save(image: Image.Image, path: Path) -> None:

@@ -46,10 +46,10 @@ def make_all(bucket: Bucket, etag: str) -> None:
 
 def test_arguments_as_glue_gives_them() -> None:
     spec = TransformSpec(resize=342, crop=299)
-    given = {"--JOB_NAME": "x", "--bucket": "b", "--batch": "-k", "--key": "uploads/-k/a b.ZIP", "--etag": '"abc-3"'}
+    given = {"--JOB_NAME": "x", "--bucket": "b", "--batch": "k-", "--key": "uploads/k-/a b.ZIP", "--etag": '"abc-3"'}
     given |= {"--transform": json.dumps(spec.to_dict()), "--tensor-dtype": "float16", "--enable-metrics": "true"}
     job = read_arguments([word for pair in given.items() for word in pair])
-    assert (job.bucket, job.upload.batch, str(job.upload), job.etag) == ("b", "-k", "uploads/-k/a b.ZIP", "abc-3")
+    assert (job.bucket, job.upload.batch, str(job.upload), job.etag) == ("b", "k-", "uploads/k-/a b.ZIP", "abc-3")
     assert job.spec == spec and job.dtype == "float16"
 
 

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from scripts.alone import alone
 from scripts.packages import CONSTRAINTS, REQUIREMENTS, explain, require_space
 from scripts.refusal import AGAIN, Refusal, guarded, speak
 from scripts.venv import PYTHON, ROOT, UV
@@ -37,7 +35,7 @@ def main() -> int:
 
 def ensure_glue_venv() -> None:
     """Makes it, unless its stamp says that it is there."""
-    with _alone():
+    with alone(WANTED, "Spark is being set up by somebody else; waiting for it …"):
         if is_current():
             return
         begun = time.monotonic()
@@ -100,21 +98,6 @@ def _version(python: Path) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """The stand-in's background and set-up for tests may both want it; the second one waits."""
-    lock = os.open(str(WANTED), os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            speak("Spark is being set up by somebody else; waiting for it …")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 if __name__ == "__main__":

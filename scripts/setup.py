@@ -5,18 +5,15 @@ Runs on the standard library of any Python since 3.8, because it is what runs be
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
+from scripts.alone import alone
 from scripts.browser import ensure_browser
 from scripts.glue_venv import ensure_glue_venv
-from scripts.packages import GROUPS, REQUIREMENTS, install, least_gigabytes, require_space
+from scripts.packages import CONSTRAINTS, GROUPS, REQUIREMENTS, install, least_gigabytes, require_space
 from scripts.refusal import Refusal, guarded, speak
 from scripts.venv import PYTHON, ROOT, VENV, ensure_venv
 
@@ -26,7 +23,7 @@ def main() -> int:
     groups = sys.argv[1:]
     if len(groups) != 1 or groups[0] not in GROUPS:
         raise Refusal(f"say what to set up for: {', '.join(GROUPS)}.")
-    with _alone():
+    with alone(CONSTRAINTS, "Another set-up of this folder is at work; waiting for it …"):
         set_up(groups[0])
     if groups[0] == "test":
         ensure_browser()
@@ -68,21 +65,6 @@ def fingerprint(group: str) -> str:
 
 def _stamp(group: str) -> Path:
     return VENV / f"set-up-for-{group}"
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Two set-ups of one folder would be in each other's way; the second one waits."""
-    lock = os.open(REQUIREMENTS / "constraints.txt", os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            speak("Another set-up of this folder is at work; waiting for it …")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ class Job {
     const { file, most } = this;
     if (!/\.zip$/i.test(file.name)) throw new Trouble(`${quoted(file.name)} is no zip: its name does not end in .zip. Pack the pictures into a zip and choose that.`, { final: true });
     if (file.size > most) throw new Trouble(`${quoted(file.name)} has ${size(file.size)}; ${size(most)} is the most. Split it into several zips.`, { final: true });
-    if (!file.size) throw new Trouble(`${quoted(file.name)} is empty.`, { final: true });
+    if (!file.size) throw new Trouble(`${quoted(file.name)} is empty: it may not have been saved completely. Make the zip anew.`, { final: true });
     // Every zip ends in a directory, whose last record has a signature and at most 64 KB of comment behind it.
     const end = new Uint8Array(await this.read(Math.max(0, file.size - 65_557), file.size));
     for (let at = end.length - 22; at >= 0; at--) if (end[at] === 0x50 && end[at + 1] === 0x4b && end[at + 2] === 5 && end[at + 3] === 6) return;

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cli.server import CannotAnswer
+from contract.result_rows import cells, header
 
 __all__ = ["Format", "ResultsFile", "Row"]
 
 Row = dict[str, Any]
-_RANKS = 5
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Format(StrEnum):
@@ -45,13 +44,12 @@ class ResultsFile:
         if format is Format.JSON:
             self._file.write(f'{{"filename": {_json(file_name)},\n"results": [')
         elif format is Format.CSV:
-            ranks = [f"{name}{rank}" for rank in range(1, _RANKS + 1) for name in ("label", "index", "probability")]
-            self._table.writerow(["entry", "name", "status", *ranks, "code", "message"])
+            self._table.writerow(header())
 
     def add(self, row: Row) -> None:
         """The next row."""
         if self._format is Format.CSV:
-            self._table.writerow(_cells(row))
+            self._table.writerow(cells(row))
         elif self._format is Format.JSONL:
             self._file.write(_json(row) + "\n")
         else:
@@ -80,17 +78,3 @@ class ResultsFile:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _cells(row: Row) -> list[str | int | float]:
-    cells: list[str | int | float] = [row["entry"], _text(row["name"]), row["status"]]
-    for prediction in row.get("predictions", [])[:_RANKS]:
-        cells += [_text(prediction["label"]), prediction["index"], prediction["probability"]]
-    cells += [""] * (3 + 3 * _RANKS - len(cells))
-    error = row.get("error") or {"code": row.get("reason", ""), "message": ""}
-    return [*cells, error["code"], _text(error["message"])]
-
-
-def _text(words: str) -> str:
-    # A spreadsheet runs a cell that starts like a formula; a leading apostrophe makes it text.
-    return f"'{words}" if words.lstrip(" ").startswith(_FORMULA_STARTS) else words

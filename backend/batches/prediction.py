@@ -11,9 +11,9 @@ import structlog
 
 from backend.batches.errors import StorageAway, StorageRefuses
 from backend.batches.lease import HeldLease
-from backend.batches.results import TOP_K
 from backend.batches.storage import Conflict, Missing, Storage
 from contract.batches import RENEW_SECONDS, ResultKeys, TensorKeys, dump
+from contract.result_rows import TOP_K
 from contract.shards import Counts, Manifest, Row, ShardRows, decode_pixels
 from contract.transform import Pixels
 from contract.ziplist import ShardPlan

@@ -16,14 +16,12 @@ from backend.batches.errors import BatchProblem, wrong_state
 from backend.batches.storage import Missing, Storage
 from backend.batches.view import BatchView, Prediction
 from contract.batches import ResultKeys
-from contract.shards import Row, ShardRows
+from contract.result_rows import cells, header
+from contract.shards import ShardRows
 
-__all__ = ["FORMATS", "TOP_K", "Results", "finished"]
+__all__ = ["FORMATS", "Results", "finished"]
 
-TOP_K = 5
 FORMATS = {"json": "application/json", "jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_COLUMNS = ("label", "index", "probability")
 
 
 def finished(view: BatchView, model: str | None, precision: str | None) -> Prediction:
@@ -116,27 +114,12 @@ def _as_json(parts: Iterator[bytes], view: BatchView, prediction: Prediction) ->
 
 
 def _as_csv(parts: Iterator[bytes]) -> Iterator[bytes]:
-    ranks = [f"{column}{rank}" for rank in range(1, TOP_K + 1) for column in _COLUMNS]
-    yield _line(["entry", "name", "status", *ranks, "code", "message"])
+    yield _line(header())
     for part in parts:
-        yield b"".join(_line(_cells(json.loads(line))) for line in part.splitlines() if line)
+        yield b"".join(_line(cells(json.loads(line))) for line in part.splitlines() if line)
 
 
-def _line(cells: list[Any]) -> bytes:
+def _line(values: list[Any]) -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    csv.writer(out, lineterminator="\r\n").writerow(values)
     return out.getvalue().encode()
-
-
-def _cells(row: Row) -> list[Any]:
-    cells: list[Any] = [row["entry"], _text(row["name"]), row["status"]]
-    for prediction in row.get("predictions", [])[:TOP_K]:
-        cells += [_text(prediction["label"]), prediction["index"], prediction["probability"]]
-    cells += [""] * (3 + 3 * TOP_K - len(cells))
-    error = row.get("error", {})
-    return [*cells, error.get("code", row.get("reason", "")), _text(error.get("message", ""))]
-
-
-def _text(words: str) -> str:
-    # A spreadsheet runs a cell that starts like a formula; a leading apostrophe makes it text.
-    return f"'{words}" if words.lstrip(" ").startswith(_FORMULA_STARTS) else words

@@ -25,14 +25,17 @@ check: ## format, lint, types, and who may import whom
 	$(PYTHON_HERE) -m mypy lambda/start_preprocessing.py
 	.venv/bin/lint-imports
 
-bench: ## accuracy, memory, streams, and pixels against the reference (ARGS=--quick: on fewer pictures)
+bench: ## accuracy, memory, streams, pixels against the reference, roofline (ARGS=--quick: on fewer pictures)
 	@scripts/setup.sh test
 	@$(PYTHON_HERE) -m bench.accuracy
 	@$(PYTHON_HERE) -m bench.memory
 	@$(PYTHON_HERE) -m bench.streams
 	@$(PYTHON_HERE) -m bench.pixels $(ARGS)
+	@.venv/bin/ninefold models build resnet18-seeded
+	@.venv/bin/ninefold models quantize resnet18-seeded
+	@$(PYTHON_HERE) -m bench.roofline $(ARGS)
 
 clean: ## remove what was installed, built and cached here
-	rm -rf .venv .venv-glue models build .test-artefacts .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+	rm -rf .venv .venv-glue .venv-peers models build .test-artefacts .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
 		.hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

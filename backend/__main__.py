@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
 import threading
 import time
 
-import uvicorn
-from botocore.exceptions import BotoCoreError
 from pydantic import ValidationError
 
-from backend.app import create_app
-from backend.batches.job_runs import JobRuns
-from backend.logs import configure_logs
+from backend.early import EarlyLoad
 from backend.settings import Settings
 from inference.artefacts import ArtefactStore
 from inference.card import BadCard
@@ -23,31 +20,53 @@ from inference.choice import ModelMissing, ModelUnknown, choose
 
 def main() -> int:
     """Serves until SIGINT or SIGTERM, then finishes what was accepted. 1: could not start, and said why."""
+    gc.disable()  # of what is imported nothing ever goes
     try:
         settings = Settings()
-        choose(ArtefactStore(settings.models_dir), settings.model, settings.precision)
-        if settings.bucket:
-            JobRuns(settings.glue_job, settings.glue_endpoint or settings.s3_endpoint)
+        store = ArtefactStore(settings.models_dir)
+        artefact = store.get(choose(store, settings.model, settings.precision).variant)
         listener = _listen(settings.host, settings.port)
     except ValidationError as error:
         first = error.errors()[0]
         return _cannot_start(f"the setting NINEFOLD_{str(first['loc'][0]).upper()} is wrong: {first['msg']}.")
     except (ModelMissing, ModelUnknown, BadCard) as error:
         return _cannot_start(str(error))
-    except BotoCoreError as error:
-        return _cannot_start(f"NINEFOLD_BUCKET is set, and boto3 is not: {error} AWS_DEFAULT_REGION names a region.")
     except OSError as error:
         return _cannot_start(f"port {settings.port} cannot be had ({error.strerror}); choose another by NINEFOLD_PORT.")
+    early = EarlyLoad(artefact, settings.threads) if artefact else None
+    return _serve(settings, listener, early)
+
+
+def _serve(settings: Settings, listener: socket.socket, early: EarlyLoad | None) -> int:
+    # What takes a second to import comes while the model is being loaded.
+    import uvicorn  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    from backend.app import create_app  # noqa: PLC0415
+    from backend.batches.job_runs import JobRuns  # noqa: PLC0415
+    from backend.logs import configure_logs  # noqa: PLC0415
+
+    try:
+        if settings.bucket:
+            JobRuns(settings.glue_job, settings.glue_endpoint or settings.s3_endpoint)
+    except BotoCoreError as error:
+        return _cannot_start(f"NINEFOLD_BUCKET is set, and boto3 is not: {error} AWS_DEFAULT_REGION names a region.")
     configure_logs(settings.log_format)
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, early),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    uvicorn.Server(config).run(sockets=[listener])
-    _leave()
+    gc.freeze()
+    gc.enable()
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass  # the second Ctrl-C, which uvicorn passes on
+    finally:
+        _leave()
     return 0
 
 
@@ -55,10 +74,10 @@ def _leave() -> None:
     """Ends the process even while a picture is decoded or S3 is waited for: Python would wait for those threads."""
     deadline = time.monotonic() + 1
     for thread in threading.enumerate():
-        if thread.name.startswith(("decode", "batch")):
+        if thread.name.startswith(("inference", "decode", "batch")):
             thread.join(max(deadline - time.monotonic(), 0))
             if thread.is_alive():
-                what = "a picture was still being decoded" if thread.name.startswith("decode") else "S3 did not answer"
+                what = "S3 did not answer" if thread.name.startswith("batch") else "a picture was still being decoded"
                 print(f"ninefold: ended while {what}", file=sys.stderr, flush=True)
                 sys.stdout.flush()
                 os._exit(0)

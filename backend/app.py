@@ -20,6 +20,7 @@ from backend.batches.storage import Storage
 from backend.batches.view import BatchView
 from backend.batches.views import Views
 from backend.batches.worker import Worker
+from backend.early import EarlyLoad
 from backend.metrics import Metrics
 from backend.predictor import Predictor
 from backend.settings import Settings
@@ -29,17 +30,22 @@ from inference.scheduler import Priority
 DESCRIPTION = "What is on a picture: one to nine at a time, a thousand classes, several models."
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The server. It is ready once the lifespan's warm-up has got the golden image's expected answer."""
+def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
+    """The server. It is ready once the lifespan's warm-up has got the golden image's expected answer.
+
+    `early`: the default variant, where its loading was begun before.
+    """
     metrics = Metrics()
     store = ArtefactStore(settings.models_dir)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        predictor = app.state.predictor = Predictor(settings, store, metrics)
+        predictor = app.state.predictor = Predictor(settings, store, metrics, early)
         warm_up = asyncio.create_task(predictor.warm_up())
+        follow = asyncio.create_task(predictor.follow())
         async with _batches(app, settings, predictor, metrics):
             yield
+        follow.cancel()
         await warm_up
         await predictor.close()
 

@@ -1,16 +1,14 @@
-"""Bytes to pixels in threads, admitted by megapixels: nine huge pictures wait for each other, and memory is safe."""
+"""Bytes to pixels, admitted by megapixels: nine huge pictures wait for each other, and memory is safe."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from contract.transform import ImageLimits, Pixels, TransformSpec, read_header, to_pixels
+from contract.transform import ImageLimits, Pixels, TransformSpec, to_pixels
 
 
 class PixelGate:
@@ -44,29 +42,22 @@ class PixelGate:
 
 
 class Decoder:
-    """Decodes images in `threads` threads."""
+    """Decodes in the thread that asks, within limits that all threads share."""
 
     def __init__(
-        self, threads: int, capacity: int, limits: ImageLimits, on_decoded: Callable[[float], None] = lambda _: None
+        self, capacity: int, limits: ImageLimits, on_decoded: Callable[[float], None] = lambda _: None
     ) -> None:
         self._gate = PixelGate(capacity)
         self._limits = limits
         self._on_decoded = on_decoded
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
-    async def pixels(self, read: Callable[[], bytes], spec: TransformSpec) -> Pixels:
-        """uint8[H,W,3] of what `read` returns. `read` is called in a thread, once there is room. Raises BadImage."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, read, spec)
+    def pixels(self, read: Callable[[], bytes], spec: TransformSpec) -> Pixels:
+        """uint8[H,W,3] of what `read` returns. Blocks until there is room. Raises BadImage."""
+        return to_pixels(read(), spec, self._limits, self._admit)
 
-    def _decode(self, read: Callable[[], bytes], spec: TransformSpec) -> Pixels:
-        data = read()
-        header = read_header(data, spec, self._limits)
-        with self._gate.admit(header.decoded_pixels):
+    @contextmanager
+    def _admit(self, pixels: int) -> Iterator[None]:
+        with self._gate.admit(pixels):
             started = time.perf_counter()
-            pixels = to_pixels(data, spec, self._limits)
+            yield
             self._on_decoded(time.perf_counter() - started)
-        return pixels
-
-    def close(self) -> None:
-        """Begins nothing more. A picture that is being decoded cannot be stopped, and is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

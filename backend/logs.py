@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Literal
 
 import structlog
+
+
+class _Lines(structlog.WriteLogger):
+    """One line a message. A log that cannot be written (a full disk, a reader that went away) stops nobody's work."""
+
+    def msg(self, message: str) -> None:
+        """Writes it if that can be done."""
+        with suppress(OSError, ValueError):  # a UnicodeError is a ValueError
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 def configure_logs(log_format: Literal["json", "console"]) -> None:
     """Sends structlog's and the standard library's records to standard output in the same shape."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if log_format == "json":
@@ -25,9 +37,10 @@ def configure_logs(log_format: Literal["json", "console"]) -> None:
     else:
         plain = structlog.dev.plain_traceback
         last = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)]
+    # Past the standard library's logging, whose records cost more than the rest of a line.
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, *last],
+        logger_factory=lambda *_: _Lines(sys.stdout),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )

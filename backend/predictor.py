@@ -5,25 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from backend.decoding import Decoder
+from backend.early import EarlyLoad
 from backend.metrics import Metrics
 from backend.settings import Settings
 from inference.artefacts import Artefact, ArtefactStore, Variant
+from inference.card import BadCard
 from inference.choice import Choice, ModelMissing, choose, resolve
 from inference.classifier import Classifier, Prediction, check_golden, golden_pixels, top_k
 from inference.openvino_classifier import OpenVinoClassifier
-from inference.scheduler import Overloaded, Priority, Scheduler
+from inference.scheduler import Closed, Overloaded, Priority, Scheduler
 
 log = structlog.get_logger()
+FOLLOW_SECONDS = 5.0
 
 
 class Predictor:
     """One a server. To be made within the event loop that serves."""
 
-    def __init__(self, settings: Settings, store: ArtefactStore, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, store: ArtefactStore, metrics: Metrics, early: EarlyLoad | None = None
+    ) -> None:
         self.choice: Choice = choose(store, settings.model, settings.precision)
         self.ready = False
         self.why_not_ready = "the model is being loaded"
@@ -31,9 +38,10 @@ class Predictor:
         self._receiving = 0
         self._store = store
         self._metrics = metrics
+        self._early = early
+        self._refused: str | None = None
         self._artefacts: dict[Variant, Artefact] = {}
         self._decoder = Decoder(
-            settings.decode_threads,
             settings.decode_megapixels * 1_000_000,
             settings.image_limits,
             on_decoded=metrics.decode_seconds.observe,
@@ -41,6 +49,7 @@ class Predictor:
         self.scheduler = Scheduler(
             self._load,
             lanes=settings.threads,
+            makers=settings.decode_threads,
             queue_limit=settings.queue_images,
             memory_budget=settings.model_memory_mb * 1_000_000,
             on_inference=metrics.record_inference,
@@ -48,20 +57,89 @@ class Predictor:
         metrics.watch(self.scheduler)
 
     async def warm_up(self) -> None:
-        """Loads the default variant and shows it the golden image; only the expected answer makes the server ready."""
-        variant = self.choice.variant
+        """Loads the default variant and shows it the golden image; only the expected answer makes the server ready.
+
+        Where int8 was chosen by itself and fails, fp32 answers in its place, and the reason is kept.
+        """
+        choice = self.choice
+        failure = await self._become_ready(choice)
+        if failure and choice.variant.precision == "int8" and self._settings.precision is None:
+            log.error("int8 fails", why=failure)
+            try:
+                spare = choose(self._store, choice.variant.model, "fp32").variant
+            except (ModelMissing, BadCard):
+                pass
+            else:
+                self._refused = self._built_at(choice.variant)
+                failure = await self._become_ready(Choice(spare, choice.reason, failure))
+        if failure:
+            self.why_not_ready = failure
+
+    async def _become_ready(self, choice: Choice) -> str | None:
+        """Why it did not, or None."""
         try:
-            artefact = self.artefact(variant)
-            pixels = await asyncio.to_thread(golden_pixels, artefact)
-            logits = await self.scheduler.submit(variant, pixels, Priority.INTERACTIVE)
-            answer = check_golden(artefact, logits)
+            answer = await self._try(choice.variant)
         except Exception as error:  # Whatever it is, the server stays unready and says why.
-            self.why_not_ready = str(error)
-            log.exception("not ready", variant=str(variant))
-            return
+            log.exception("not ready", variant=str(choice.variant))
+            return str(error)
+        self.choice = choice
         self.ready = True
         self._metrics.ready.set(1)
-        log.info("ready", variant=str(variant), because=self.choice.reason, golden_image=answer.label)
+        log.info("ready", variant=str(choice.variant), because=choice.reason, golden_image=answer.label)
+        if choice.why_not_int8:
+            log.info("not in int8", why=choice.why_not_int8)
+        return None
+
+    async def follow(self) -> None:
+        """Looks every few seconds whether another precision of the model that answers has become the better default.
+
+        It takes over once it gave its golden image the expected answer; until then, and otherwise, nothing changes.
+        """
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                await self._look_for_better()
+            except (ModelMissing, BadCard, Overloaded, Closed):
+                continue  # what answers is in memory; a queue that is full is another matter in five seconds
+            except Exception:
+                log.exception("looking for another precision failed; it is tried again")
+
+    async def _look_for_better(self) -> None:
+        if not self.ready or self._settings.precision is not None:
+            return
+        found = await asyncio.to_thread(choose, self._store, self.choice.variant.model)
+        if found.variant == self.choice.variant:
+            self.choice = replace(self.choice, why_not_int8=found.why_not_int8)
+            return
+        built_at = self._built_at(found.variant)
+        if built_at == self._refused:
+            return
+        try:
+            answer = await self._try(found.variant)
+        except (Overloaded, Closed):
+            raise
+        except Exception as error:
+            self._refused = built_at
+            self.choice = replace(self.choice, why_not_int8=str(error))
+            log.exception("the default stays as it is", variant=str(self.choice.variant), instead_of=str(found.variant))
+            return
+        log.info("the default changes", before=str(self.choice.variant), now=str(found.variant), golden=answer.label)
+        self.choice = Choice(found.variant, self.choice.reason, found.why_not_int8)
+
+    def _built_at(self, variant: Variant) -> str | None:
+        artefact = self._store.get(variant)
+        return f"{variant}, {artefact.card.built_at}" if artefact else None
+
+    async def _try(self, variant: Variant) -> Prediction:
+        """The golden image's answer. Raises WrongAnswer, and whatever keeps the variant from being loaded."""
+        on_disk = self._store.get(variant)
+        if on_disk and variant in self._artefacts and self._artefacts[variant].card != on_disk.card:
+            self.scheduler.forget(variant)  # it was made anew since it was loaded
+            del self._artefacts[variant]
+        artefact = self.artefact(variant)
+        pixels = await asyncio.to_thread(golden_pixels, artefact)
+        logits = await self.scheduler.submit(variant, pixels, Priority.INTERACTIVE)
+        return check_golden(artefact, logits)
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
@@ -93,20 +171,23 @@ class Predictor:
     async def predict(self, variant: Variant, read: Callable[[], bytes], k: int) -> list[Prediction]:
         """The top `k` of the image that `read` returns; its place must have been reserved. Raises BadImage."""
         artefact = self.artefact(variant)
-        pixels = await self._decoder.pixels(read, artefact.card.transform)
-        logits = await self.scheduler.run(variant, pixels[None], Priority.INTERACTIVE)
-        return top_k(logits[0], artefact.card.labels, k)
+        make = partial(self._decoder.pixels, read, artefact.card.transform)
+        logits = await self.scheduler.run_made(variant, make, Priority.INTERACTIVE)
+        return top_k(logits, artefact.card.labels, k)
 
     async def close(self) -> None:
         """Finishes what was accepted."""
         self.ready, self.why_not_ready = False, "the server is shutting down"
         await self.scheduler.close()
-        self._decoder.close()
 
     def _load(self, variant: Variant) -> Classifier:
         self._artefacts.pop(variant, None)
-        artefact = self.artefact(variant)
-        classifier = OpenVinoClassifier(artefact, threads=self._settings.threads)
+        early = self._early.take(variant) if self._early else None
+        if early:
+            artefact, classifier = early
+        else:
+            artefact = self.artefact(variant)
+            classifier = OpenVinoClassifier(artefact, threads=self._settings.threads)
         self._artefacts[variant] = artefact
         log.info("loaded", variant=str(variant))
         return classifier

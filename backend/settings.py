@@ -25,9 +25,13 @@ class Settings(BaseSettings):
     model: str | None = Field(None, description="the model that must answer; without it: the default, or its fallback")
     precision: str | None = Field(None, description="the precision that answers by default")
     threads: int = Field(default_factory=cpu_count, ge=1, description="inferences at once (default: the processors)")
-    decode_threads: int = Field(default_factory=cpu_count, ge=1, description="images decoded at once")
+    decode_threads: int = Field(
+        default_factory=cpu_count,
+        ge=1,
+        description="images decoded at once for a device that takes batches; on a CPU every inference decodes its own",
+    )
     decode_megapixels: int = Field(64, ge=1, description="megapixels that may be in decoding at once")
-    queue_images: int = Field(256, ge=9, description="images that may wait at each priority; beyond it: 429")
+    queue_images: int = Field(36, ge=9, description="images that may wait at each priority; beyond it: 429")
     model_memory_mb: int = Field(2000, ge=1, description="memory for loaded models; the least recently used goes first")
     max_uploads: int = Field(
         128, ge=1, description="requests whose pictures may be on their way at once; beyond it: 429"

@@ -13,8 +13,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.accuracy import own_server
 from bench.photographs import samples
+from bench.servers import own_server
 
 REQUESTS = 500
 CONNECTIONS = 8
@@ -25,9 +25,9 @@ def main() -> None:
     photographs = list(samples())
     begun = time.monotonic()
     table = Table("after", "resident memory")
-    with own_server() as (url, pid), httpx.Client(base_url=url, timeout=60) as client:
+    with own_server() as (url, process), httpx.Client(base_url=url, timeout=60) as client:
         table.title = f"ready {time.monotonic() - begun:.1f} s after its start"
-        table.add_row("start", _megabytes(pid))
+        table.add_row("start", _megabytes(process.pid))
 
         def ask(number: int) -> None:
             photograph = photographs[number % len(photographs)]
@@ -36,7 +36,7 @@ def main() -> None:
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             for done in range(100, REQUESTS + 1, 100):
                 list(pool.map(ask, range(done - 100, done)))
-                table.add_row(f"{done} requests", _megabytes(pid))
+                table.add_row(f"{done} requests", _megabytes(process.pid))
     Console().print(table)
 
 

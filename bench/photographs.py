@@ -13,6 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.zips import encoded
+
+COUNT = 64
+KILOBYTES = 120
+
 
 @dataclass(frozen=True)
 class Photograph:
@@ -23,11 +28,15 @@ class Photograph:
     index: int | None
 
 
+def samples_folder() -> Path:
+    """What NINEFOLD_SAMPLES names; ends the program where it does not."""
+    named = os.environ.get("NINEFOLD_SAMPLES")
+    return Path(named or sys.exit("bench: NINEFOLD_SAMPLES must name a folder with a labels.csv"))
+
+
 def samples() -> Iterator[Photograph]:
-    """The labelled photographs in the folder that NINEFOLD_SAMPLES names."""
-    folder = Path(
-        os.environ.get("NINEFOLD_SAMPLES") or sys.exit("bench: NINEFOLD_SAMPLES must name a folder with a labels.csv")
-    )
+    """The labelled photographs in the samples' folder."""
+    folder = samples_folder()
     with (folder / "labels.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             yield Photograph(row["file"], (folder / row["file"]).read_bytes(), int(row["index"]))
@@ -43,6 +52,24 @@ def enlarged(photograph: Photograph, megapixels: float = 12) -> Photograph:
     buffer = io.BytesIO()
     Image.fromarray(np.clip(np.asarray(large) + grain, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
     return Photograph(photograph.name, buffer.getvalue(), photograph.index)
+
+
+def alike(count: int = COUNT, megapixels: float | None = None) -> list[Photograph]:
+    """`count` samples as JPEGs of about KILOBYTES each; with `megapixels`, a quarter as many, as a camera's files."""
+    count = max(count // 4, 4) if megapixels else count
+    chosen = [photograph for photograph, _ in zip(samples(), range(count), strict=False)]
+    return [enlarged(each, megapixels) if megapixels else _weighing(each, KILOBYTES * 1000) for each in chosen]
+
+
+def _weighing(photograph: Photograph, wanted: int, quality: int = 85) -> Photograph:
+    """The photograph scaled so that its file has about `wanted` bytes, which grow with the square of the factor."""
+    with Image.open(io.BytesIO(photograph.data)) as opened:
+        picture = opened.convert("RGB")
+    factor, data = 1.0, b""
+    for _ in range(6):
+        data = encoded(picture, factor, quality)
+        factor *= (wanted / len(data)) ** 0.5
+    return Photograph(photograph.name, data, photograph.index)
 
 
 def folder(path: Path) -> Iterator[Photograph]:

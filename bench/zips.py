@@ -27,7 +27,7 @@ def make_zip(path: Path, samples: Path, images: int, megabytes: float) -> int:
     written, factor = 0, 1.0
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for number, crop in zip(range(images), _crops(samples), strict=False):
-            data = _encoded(crop, factor, _QUALITIES[number % len(_QUALITIES)])
+            data = encoded(crop, factor, _QUALITIES[number % len(_QUALITIES)])
             archive.writestr(f"photos/{number:05d}.jpg", data)
             written += len(data)
             # Towards the mean that the rest must have, a little with each picture.
@@ -52,7 +52,8 @@ def _crops(samples: Path) -> Iterator[Image.Image]:
             yield whole.crop((left, top, left + width, top + height))
 
 
-def _encoded(image: Image.Image, factor: float, quality: int) -> bytes:
+def encoded(image: Image.Image, factor: float, quality: int) -> bytes:
+    """The picture as a JPEG, its sides times `factor`."""
     size = (max(round(image.width * factor), 16), max(round(image.height * factor), 16))
     buffer = io.BytesIO()
     image.resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=quality)

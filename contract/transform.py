@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +67,8 @@ _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 Box = tuple[float, float, float, float]
 Pixels = npt.NDArray[np.uint8]
+Admit = Callable[[int], AbstractContextManager[None]]
+"""Holds room for so many pixels, at four bytes each, while a picture is decoded."""
 
 
 class BadImage(Exception):
@@ -150,29 +154,38 @@ def read_header(data: bytes, spec: TransformSpec, limits: ImageLimits = ImageLim
     Raises BadImage for what `limits` refuse and for bytes that are no image of an accepted format.
     """
     with _open(data, limits) as image:
-        width, height = image.size
-        # A progressive JPEG keeps all coefficients of the full picture, whatever scale it is decoded at.
-        if not image.info.get("progressive"):
-            _draft(image, spec)
-        twice = image.mode not in _PLAIN or image.info.get("progressive")
-        layers = _LAYERS.get(image.format or "", 2 if twice else 1)
-        return Header(image.format or "", width, height, image.size[0] * image.size[1] * layers)
+        return _prepare(image, spec)[0]
 
 
-def to_pixels(data: bytes, spec: TransformSpec, limits: ImageLimits = ImageLimits()) -> Pixels:
+def to_pixels(
+    data: bytes, spec: TransformSpec, limits: ImageLimits = ImageLimits(), admit: Admit = lambda _: nullcontext()
+) -> Pixels:
     """Decodes, turns upright, resizes, crops: uint8[crop, crop, 3], RGB, in a buffer of its own.
 
     Given only the bytes: a name or a content type has no say. Animations and multi-page files give their first frame.
+    `admit` is told what decoding will hold at its peak, and may wait before it lets that happen.
     Raises BadImage, and nothing else, whatever the bytes are.
     """
     with _open(data, limits) as image:
         try:
-            return _transform(image, spec)
+            header, scale = _prepare(image, spec)
+            with admit(header.decoded_pixels):
+                return _transform(image, spec, (header.width, header.height), scale)
         except BadImage:
             raise
         except Exception as error:
             # Pillow's plug-ins raise SyntaxError, struct.error, KeyError … on hostile bytes: all mean the same.
             raise _undecodable(error) from error
+
+
+def _prepare(image: ImageFile.ImageFile, spec: TransformSpec) -> tuple[Header, int]:
+    """The header, and the scale (1, 2, 4 or 8) that decoding is set to."""
+    full, progressive = image.size, image.info.get("progressive")
+    scale = _draft(image, spec)
+    # A progressive JPEG keeps all coefficients of the full picture, whatever scale it is decoded at.
+    width, height = full if progressive else image.size
+    layers = _LAYERS.get(image.format or "", 2 if progressive or image.mode not in _PLAIN else 1)
+    return Header(image.format or "", *full, width * height * layers), scale
 
 
 def _open(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
@@ -258,9 +271,7 @@ def _undecodable(error: Exception) -> BadImage:
     )
 
 
-def _transform(image: ImageFile.ImageFile, spec: TransformSpec) -> Pixels:
-    full = image.size
-    scale = _draft(image, spec)
+def _transform(image: ImageFile.ImageFile, spec: TransformSpec, full: tuple[int, int], scale: int) -> Pixels:
     image.load()
     turn = _TURNS.get(_orientation(image))
     box = _source_box(full, turn, spec)

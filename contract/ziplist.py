@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "BadEntry", "BadZip", "Entry", "Range", "ShardPlan", "ZipLimits", "extract", "plan_shards", "ranges",
-    "read_directory",
+    "read_directory", "skip_reason",
 ]  # fmt: skip
 
 Read = Callable[[int, int], bytes]
@@ -215,6 +215,21 @@ def ranges(entries: Sequence[Entry], most: int = _RANGE_BYTES) -> list[Range]:
     return [*found, Range(group[0].offset, group[-1].end, tuple(group))] if group else found
 
 
+def skip_reason(name: str, *, is_link: bool = False) -> str | None:
+    """Why an entry of this name is no picture of the person's at all; None where it may be one."""
+    path = name.replace("\\", "/")
+    base = path.rsplit("/", 1)[-1].lower()
+    if path.endswith("/"):
+        return "folder"
+    if path.startswith("__MACOSX/") or "/__MACOSX/" in path or base.startswith("._"):
+        return "macos_metadata"
+    if base in _SYSTEM_FILES:
+        return "system_file"
+    if is_link:
+        return "link"
+    return "nested_zip" if base.endswith(".zip") else None
+
+
 # -- the end record ----------------------------------------------------------------------------------------------
 
 
@@ -363,26 +378,11 @@ def _placed(raws: Sequence[_Raw], directory_start: int, limits: ZipLimits) -> li
 
 
 def _entry(index: int, raw: _Raw, end: int, limits: ZipLimits) -> Entry:
-    reason = _reason(raw)
+    reason = skip_reason(raw.name, is_link=raw.is_link)
     error = None if reason else _error(raw, limits)
     return Entry(
         index, raw.name, raw.offset, end, raw.packed, raw.size, raw.method, raw.crc, reason=reason, error=error
     )
-
-
-def _reason(raw: _Raw) -> str | None:
-    """Why an entry is no picture of the person's at all."""
-    path = raw.name.replace("\\", "/")
-    base = path.rsplit("/", 1)[-1].lower()
-    if path.endswith("/"):
-        return "folder"
-    if path.startswith("__MACOSX/") or "/__MACOSX/" in path or base.startswith("._"):
-        return "macos_metadata"
-    if base in _SYSTEM_FILES:
-        return "system_file"
-    if raw.is_link:
-        return "link"
-    return "nested_zip" if base.endswith(".zip") else None
 
 
 def _error(raw: _Raw, limits: ZipLimits) -> tuple[str, str] | None:

@@ -101,7 +101,8 @@ class Variant:
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the server's catalogue. `reason`: why it is missing, or why it is the default."""
+    """A model of the server's catalogue. `reason`: why it is missing, or why it is the default; `why_not_int8`: why the
+    default answers in another precision, or nothing."""
 
     name: str
     title: str
@@ -109,6 +110,7 @@ class Model:
     ready: bool
     reason: str
     variants: tuple[Variant, ...]
+    why_not_int8: str = ""
 
 
 @dataclass(frozen=True)
@@ -227,4 +229,5 @@ def _model(entry: Mapping[str, Any]) -> Model:
         ready=entry["status"] == "ready",
         reason=entry.get("reason") or "",
         variants=tuple(Variant(v["precision"], bool(v.get("default"))) for v in entry["variants"]),
+        why_not_int8=entry.get("why_not_int8") or "",
     )

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
 from contract.batches import TENSORS_TAG, TensorKeys
 from contract.shards import BadShard, Counts, Manifest, ShardRows
 from contract.ziplist import ShardPlan
 from glue_jobs.images import Shard
-from glue_jobs.source import AT_ONCE
+from glue_jobs.s3 import AT_ONCE, put_once
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,16 +41,7 @@ class TensorStore:
 
     def put_manifest(self, manifest: Manifest) -> bool:
         """False where one was there already: the first one wins, and both say the same."""
-        body = manifest.encode()
-        try:
-            self._s3.put_object(
-                Bucket=self._bucket, Key=self._keys.manifest, Body=body, Tagging=TENSORS_TAG, IfNoneMatch="*"
-            )
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
-                raise
-            return False
-        return True
+        return put_once(self._s3, self._bucket, self._keys.manifest, manifest.encode(), TENSORS_TAG)
 
     def _put(self, key: str, body: bytes) -> None:
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, Tagging=TENSORS_TAG)

@@ -32,7 +32,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How close an artefact is to the fp32 torch reference, measured on `images` pictures at the build."""
+    """How close an artefact is to its reference, measured on `images` pictures at the build: for fp32 that is torch,
+    for a lower precision fp32."""
 
     reference: str
     images: int
@@ -83,6 +84,8 @@ class Card:
     golden: Golden
     versions: dict[str, str]
     built_at: str
+    calibration: str | None = None
+    """What int8 was calibrated on, in words."""
 
     @property
     def size_bytes(self) -> int:
@@ -123,4 +126,5 @@ def _from_dict(data: dict[str, Any]) -> Card:
         golden=Golden(golden["image"], tuple(Expected(**line) for line in golden["predictions"]), golden["tolerance"]),
         versions=dict(data["versions"]),
         built_at=data["built_at"],
+        calibration=data.get("calibration"),
     )

@@ -31,13 +31,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Model:
-    """One architecture with one set of weights, and the transform those weights were trained with."""
+    """One architecture with one set of weights, and the transform those weights were trained with.
+
+    `float_layers`: the convolutions, counted from 0 in the order they run, that int8 leaves in floating point because
+    they cost more accuracy than they save time; `python -m bench.sensitivity` measures it.
+    """
 
     name: str
     title: str
     architecture: str
     source: Source
     transform: TransformSpec = TransformSpec()
+    float_layers: tuple[int, ...] = (0,)
 
     @property
     def for_measurements_only(self) -> bool:
@@ -62,6 +67,7 @@ CATALOGUE = (
             licence="Apache-2.0",
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         ),
+        float_layers=(0, 1, 2, 40, 43, 46),
     ),
     Model(
         name="resnet18-seeded",

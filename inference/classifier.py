@@ -57,8 +57,12 @@ def softmax(logits: Logits) -> npt.NDArray[np.float64]:
 def top_k(logits: Logits, labels: Sequence[str], k: int) -> list[Prediction]:
     """The `k` most probable classes of one image's logits, float32[C]; the first is the most probable."""
     probabilities = softmax(logits)
-    order = np.argsort(-probabilities, kind="stable")[:k]
-    return [Prediction(labels[i], int(i), float(probabilities[i])) for i in order]
+    k = min(k, len(probabilities))
+    # Only what may be among them is sorted; of equals the first comes first, as if all had been.
+    least = np.partition(probabilities, -k)[-k]
+    likely = np.flatnonzero(probabilities >= least)
+    order = likely[np.argsort(-probabilities[likely], kind="stable")[:k]]
+    return [Prediction(labels[i], i, p) for i, p in zip(order.tolist(), probabilities[order].tolist(), strict=True)]
 
 
 def check_pixels(pixels: Pixels, side: int) -> None:

@@ -14,6 +14,7 @@ import openvino as ov
 
 from contract.transform import Pixels
 from inference.artefacts import Artefact
+from inference.choice import ModelMissing
 from inference.classifier import Logits, check_pixels
 
 MODEL_NAME = "model.xml"
@@ -26,6 +27,10 @@ class OpenVinoClassifier:
 
     def __init__(self, artefact: Artefact, threads: int | None = None, device: str = "CPU") -> None:
         artefact.verify()
+        if artefact.card.precision == "bf16" and device == "CPU" and not has_bf16():
+            raise ModelMissing(
+                f"{artefact.variant} needs a processor that computes bf16 in hardware; this one does not."
+            )
         self._side = artefact.card.transform.crop
         self._classes = len(artefact.card.labels)
         self.memory_bytes = 2 * artefact.card.size_bytes
@@ -45,11 +50,20 @@ class OpenVinoClassifier:
         request = self._requests.get()
         try:
             for image, row in zip(pixels, logits, strict=True):
-                request.infer({0: np.ascontiguousarray(image[None])}, share_inputs=True)
+                # The network reads the pixels where they lie: `shared` must live until it has, for the tensor holds none.
+                shared = _shareable(image[None])
+                request.set_input_tensor(ov.Tensor(shared, shared_memory=True))
+                request.start_async()
+                request.wait()
                 row[:] = request.get_output_tensor(0).data[0]
         finally:
             self._requests.put(request)
         return logits
+
+
+def _shareable(image: Pixels) -> Pixels:
+    """The same array, unless OpenVINO would not take it: it wants contiguous memory that may be written to."""
+    return np.require(image, requirements=("C", "W"))
 
 
 def _options(device: str, precision: str, streams: int) -> dict[str, object]:
@@ -58,6 +72,11 @@ def _options(device: str, precision: str, streams: int) -> dict[str, object]:
     # Without the hint a CPU with bf16 in hardware would answer in bf16 under the name of fp32.
     exact = {"fp32": "f32", "int8": "f32", "pruned": "f32", "bf16": "bf16", "fp16": "f16"}[precision]
     return {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams, "INFERENCE_PRECISION_HINT": exact}
+
+
+def has_bf16() -> bool:
+    """Whether this processor computes bfloat16 in hardware (AVX512-BF16, AMX); OpenVINO would quietly use fp32."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def cpu_count() -> int:

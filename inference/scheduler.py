@@ -3,28 +3,30 @@
 Every image waits here, whoever sent it. Urgent ones overtake; what does not fit is refused at once with
 `Overloaded`, before anything was spent on it; and a caller who goes away takes its images along.
 
-    reserve(n) ── decode ── submit ──> heap ──> lane 1 … lane L ──> logits
+    reserve(n) ── bytes, or pixels ── run ──> heap ──> lane 1 … lane L: decode, classify ──> logits
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import math
-import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 
 from contract.transform import Pixels
 from inference.artefacts import Variant
 from inference.classifier import Classifier, Logits
+from inference.lanes import Lanes, Make, Work
+
+_STOP_SECONDS = 1.0
 
 
 class Priority(IntEnum):
@@ -45,17 +47,6 @@ class Overloaded(Exception):
 
 class Closed(Exception):
     """The scheduler takes no more images: the process is about to end."""
-
-
-@dataclass(order=True)
-class _Chunk:
-    """Neighbouring images of one submission, few enough for one call."""
-
-    priority: Priority
-    number: int
-    variant: Variant = field(compare=False)
-    pixels: Pixels = field(compare=False)
-    done: asyncio.Future[Logits] = field(compare=False)
 
 
 class Places:
@@ -83,8 +74,9 @@ class Inference:
 class Scheduler:
     """Runs classifiers, `lanes` at a time, on what waits. To be made and used within one event loop.
 
-    `load` makes a variant's classifier and may take its time: it runs in a thread. `queue_limit` is the number of
-    images that may be reserved or waiting at each priority. `memory_budget` (bytes) bounds the classifiers held:
+    `load` makes a variant's classifier and may take its time: it runs in a thread. `makers` threads make pixels for
+    classifiers that take batches (for others the lanes do). `queue_limit` is the number of images that may be reserved
+    or waiting at each priority. `memory_budget` (bytes) bounds the classifiers held:
     the least recently used goes first, one that has work never.
     """
 
@@ -93,6 +85,7 @@ class Scheduler:
         load: Callable[[Variant], Classifier],
         *,
         lanes: int,
+        makers: int = 1,
         queue_limit: int = 256,
         memory_budget: int = 2_000_000_000,
         on_inference: Callable[[Inference], None] = lambda _: None,
@@ -105,14 +98,14 @@ class Scheduler:
         self._loading: dict[Variant, asyncio.Task[Classifier]] = {}
         self._users: Counter[Variant] = Counter()
         self._waiting: Counter[Priority] = Counter()
-        self._heap: list[_Chunk] = []
         self._numbers = itertools.count()
         self._changed = asyncio.Event()
         self._closing = False
         self._seconds_per_image = 0.05
         self._lane_count = lanes
-        self._threads = ThreadPoolExecutor(lanes + 1, thread_name_prefix="inference")
-        self._lanes = [asyncio.create_task(self._lane(), name=f"lane-{i}") for i in range(lanes)]
+        self._lanes = Lanes(lanes)
+        # Threads come into being when they are first needed: on a CPU that is the one that loads.
+        self._makers = ThreadPoolExecutor(makers + 1, thread_name_prefix="decode")
 
     # -- what callers use --------------------------------------------------------------------------------------
 
@@ -143,24 +136,35 @@ class Scheduler:
         """As `submit`, for images whose places the caller has reserved."""
         if not len(pixels):
             raise ValueError("there is no image in the submission")
-        if not self.alive:
-            raise Closed("the server is shutting down")
-        self._users[variant] += 1
-        try:
+        with self._user(variant):
             classifier = await self._classifier(variant)
             step = classifier.max_batch
-            chunks = [self._chunk(variant, pixels[i : i + step], priority) for i in range(0, len(pixels), step)]
-            try:
-                for chunk in chunks:
-                    heapq.heappush(self._heap, chunk)
-                self._changed.set()
-                return np.concatenate(await asyncio.gather(*(chunk.done for chunk in chunks)))
-            finally:
-                for chunk in chunks:
-                    chunk.done.cancel()
-        finally:
-            self._users[variant] -= 1
-            self._changed.set()
+            parts = [pixels[i : i + step] for i in range(0, len(pixels), step)]
+            return np.concatenate(await self._work_off(variant, classifier, parts, priority))
+
+    async def run_made(self, variant: Variant, make: Make, priority: Priority) -> Logits:
+        """float32[C] of the image that `make` makes the pixels of; its place must have been reserved.
+
+        `make` is called in a thread. Raises what it raises, and what `run` raises.
+        """
+        with self._user(variant):
+            classifier = await self._classifier(variant)
+            pixels: Pixels | Make = make
+            if classifier.max_batch > 1:  # a lane that decodes would keep the device waiting
+                pixels = (await asyncio.get_running_loop().run_in_executor(self._makers, make))[None]
+            logits: Logits = (await self._work_off(variant, classifier, [pixels], priority))[0][0]
+            return logits
+
+    def forget(self, variant: Variant) -> None:
+        """Loads the variant anew when it is asked for next. What is at work keeps what it has."""
+        self._loaded.pop(variant, None)
+
+    def check_room(self, priority: Priority) -> None:
+        """Raises Overloaded while there is no place left, and Closed."""
+        if self._closing:
+            raise Closed("the server is shutting down")
+        if self._waiting[priority] >= self._queue_limit:
+            raise Overloaded(self._retry_after(priority))
 
     def waiting(self, priority: Priority) -> int:
         """Images that are reserved, waiting or being classified at this priority."""
@@ -174,71 +178,50 @@ class Scheduler:
     @property
     def alive(self) -> bool:
         """False once a lane has ended that should not have: nothing would be answered any more."""
-        return not any(lane.done() for lane in self._lanes)
+        return self._lanes.alive
 
     async def close(self) -> None:
         """Takes nothing more, finishes what was accepted, ends the threads."""
         self._closing = True
-        self._changed.set()
-        await asyncio.gather(*self._lanes)
-        await asyncio.to_thread(self._threads.shutdown)
-
-    # -- the lanes ---------------------------------------------------------------------------------------------
-
-    async def _lane(self) -> None:
-        while (batch := await self._next_batch()) is not None:
-            await self._call(batch)
-
-    async def _next_batch(self) -> list[_Chunk] | None:
-        while True:
-            while self._heap and self._heap[0].done.done():  # its caller went away
-                heapq.heappop(self._heap)
-            if self._heap:
-                return self._take()
-            if self._closing and not any(self._users.values()) and not any(self._waiting.values()):
-                self._changed.set()  # for the other lanes
-                return None
+        while any(self._users.values()) or any(self._waiting.values()):
             self._changed.clear()
             await self._changed.wait()
-
-    def _take(self) -> list[_Chunk]:
-        batch = [heapq.heappop(self._heap)]
-        variant, room = batch[0].variant, self._loaded[batch[0].variant].max_batch - len(batch[0].pixels)
-        while self._heap and self._heap[0].variant == variant and len(self._heap[0].pixels) <= room:
-            chunk = heapq.heappop(self._heap)
-            if not chunk.done.done():
-                batch.append(chunk)
-                room -= len(chunk.pixels)
-        return batch
-
-    async def _call(self, batch: list[_Chunk]) -> None:
-        variant = batch[0].variant
-        started = time.perf_counter()
-        try:
-            pixels = batch[0].pixels if len(batch) == 1 else np.concatenate([chunk.pixels for chunk in batch])
-            logits = await asyncio.get_running_loop().run_in_executor(self._threads, self._loaded[variant], pixels)
-            self._account(Inference(variant, len(pixels), time.perf_counter() - started))
-        except Exception as error:  # noqa: BLE001  # it belongs to the callers; the lane must live
-            for chunk in batch:
-                if not chunk.done.done():
-                    chunk.done.set_exception(error)
-            return
-        start = 0
-        for chunk in batch:
-            end = start + len(chunk.pixels)
-            if not chunk.done.done():
-                chunk.done.set_result(logits[start:end])
-            start = end
-
-    def _account(self, inference: Inference) -> None:
-        per_image = inference.seconds / inference.images / self._lane_count
-        self._seconds_per_image += 0.05 * (per_image - self._seconds_per_image)
-        self._on_inference(inference)
+        await asyncio.to_thread(self._lanes.stop, _STOP_SECONDS)
+        self._makers.shutdown(wait=False, cancel_futures=True)
 
     # -- helpers -----------------------------------------------------------------------------------------------
 
-    def _chunk(self, variant: Variant, pixels: Pixels, priority: Priority) -> _Chunk:
-        return _Chunk(priority, next(self._numbers), variant, pixels, asyncio.get_running_loop().create_future())
+    @contextmanager
+    def _user(self, variant: Variant) -> Iterator[None]:
+        """Keeps the variant in memory."""
+        if self._lanes.stopping or not self.alive:
+            raise Closed("the server is shutting down")
+        self._users[variant] += 1
+        try:
+            yield
+        finally:
+            self._users[variant] -= 1
+            self._changed.set()
+
+    async def _work_off(
+        self, variant: Variant, classifier: Classifier, parts: Sequence[Pixels | Make], priority: Priority
+    ) -> list[Logits]:
+        """The lanes' answers, one float32[N,C] a part; whoever is cancelled takes its parts along."""
+        loop, report = asyncio.get_running_loop(), partial(self._account, variant)
+        works = [Work(priority, next(self._numbers), classifier, part, loop.create_future(), report) for part in parts]
+        try:
+            self._lanes.put(works)
+            if len(works) == 1:
+                return [await works[0].done]
+            return await asyncio.gather(*(work.done for work in works))
+        finally:
+            for work in works:
+                work.done.cancel()
+
+    def _account(self, variant: Variant, images: int, seconds: float) -> None:
+        per_image = seconds / images / self._lane_count
+        self._seconds_per_image += 0.05 * (per_image - self._seconds_per_image)
+        self._on_inference(Inference(variant, images, seconds))
 
     def _retry_after(self, priority: Priority) -> int:
         ahead = sum(count for other, count in self._waiting.items() if other <= priority)
@@ -254,7 +237,7 @@ class Scheduler:
 
     async def _load_classifier(self, variant: Variant) -> Classifier:
         try:
-            classifier = await asyncio.get_running_loop().run_in_executor(self._threads, self._load, variant)
+            classifier = await asyncio.get_running_loop().run_in_executor(self._makers, self._load, variant)
             self._make_room(classifier.memory_bytes)
             self._loaded[variant] = classifier
             return classifier

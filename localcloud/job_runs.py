@@ -128,6 +128,8 @@ class JobRuns:
         options = [
             *("--master", self._settings.spark_master, "--driver-memory", self._settings.spark_memory),
             *("--conf", "spark.ui.enabled=false", "--conf", f"spark.local.dir={folder}"),
+            # A run lives for seconds, and its work is done in Python: the JVM need not compile for hours to come.
+            *("--driver-java-options", "'-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'"),
             *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.driver.bindAddress=127.0.0.1"),
             *(("--py-files", files) if files else ()),
         ]

@@ -1,4 +1,4 @@
-"""Packs what AWS is given: the Lambda's zip, the Glue job's script, and the modules that the script imports.
+"""Packs what AWS is given: the Lambda's zip, the Glue jobs' scripts, and the modules that these import.
 
     python -m scripts.package [FOLDER]
 
@@ -15,22 +15,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LAMBDA, SCRIPT, MODULES = "lambda.zip", "preprocess.py", "modules.zip"
+LAMBDA, SCRIPTS, MODULES = "lambda.zip", ("preprocess.py", "predict.py"), "modules.zip"
 _MODE = 0o100644
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier time
+_PARTS = ("contract", "glue_jobs", "inference")
 _LAMBDA_CONTRACT = ("__init__.py", "batches.py", "ziplist.py")
 
 
 def package(folder: Path) -> None:
-    """Writes the three files into `folder`, which is made if need be."""
+    """Writes the files into `folder`, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     function = {"start_preprocessing.py": ROOT / "lambda" / "start_preprocessing.py"}
     _write_zip(folder / LAMBDA, function | {f"contract/{name}": ROOT / "contract" / name for name in _LAMBDA_CONTRACT})
     _write_zip(
         folder / MODULES,
-        {f"{part}/{path.name}": path for part in ("contract", "glue_jobs") for path in (ROOT / part).glob("*.py")},
+        {f"{part}/{path.name}": path for part in _PARTS for path in (ROOT / part).glob("*.py")},
     )
-    shutil.copyfile(ROOT / "glue_jobs" / "preprocess.py", folder / SCRIPT)
+    for script in SCRIPTS:
+        shutil.copyfile(ROOT / "glue_jobs" / script, folder / script)
 
 
 def _write_zip(path: Path, files: Mapping[str, Path]) -> None:
@@ -47,7 +49,7 @@ def main(arguments: list[str]) -> None:
     """Packs into the folder that is named, or into build/."""
     folder = Path(arguments[0]) if arguments else ROOT / "build"
     package(folder)
-    for name in (LAMBDA, SCRIPT, MODULES):
+    for name in (LAMBDA, *SCRIPTS, MODULES):
         print(f"{folder / name}  {(folder / name).stat().st_size:,} bytes")
 
 

@@ -35,6 +35,17 @@ class Part:
     """How long it may take to finish what it accepted before it is killed."""
 
 
+@dataclass(frozen=True)
+class Errand:
+    """A process that is meant to end: what it makes is wanted, and nothing waits for it."""
+
+    name: str
+    command: Sequence[str]
+    cwd: Path
+    env: Mapping[str, str]
+    finish_seconds: float = 1
+
+
 class PartDied(Exception):
     """A part ended by itself."""
 
@@ -57,11 +68,11 @@ class StopRequest:
 
 
 class Running:
-    """One started part. Its lines come out with its name in front."""
+    """One started part or errand. Its lines come out with its name in front."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part | Errand) -> None:
         self.part = part
-        self.ready = False
+        self.ready = isinstance(part, Errand)
         # A session of its own: a terminal's Ctrl-C reaches this program alone, which then stops the parts in order.
         self._process = subprocess.Popen(
             part.command,
@@ -90,7 +101,7 @@ class Running:
 
     def look_whether_ready(self, client: httpx.Client) -> None:
         """Asks it, unless it said yes before."""
-        if not self.ready:
+        if isinstance(self.part, Part) and not self.ready:
             with suppress(httpx.HTTPError):
                 self.ready = client.get(self.part.ready_url).status_code == 200
 
@@ -137,7 +148,7 @@ def wait_until_stopped(running: Sequence[Running], stop: StopRequest) -> None:
 def _ticks(running: Sequence[Running], stop: StopRequest) -> Iterator[None]:
     while not stop.count:
         for each in running:
-            if (code := each.code()) is not None:
+            if isinstance(each.part, Part) and (code := each.code()) is not None:
                 each.drain()
                 raise PartDied(each.part, code)
         yield

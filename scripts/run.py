@@ -18,7 +18,17 @@ from rich.panel import Panel
 from rich.table import Table
 
 from scripts.package import package
-from scripts.parts import Part, PartDied, StopRequest, say, together, wait_until_ready, wait_until_stopped
+from scripts.parts import (
+    Errand,
+    Part,
+    PartDied,
+    Running,
+    StopRequest,
+    say,
+    together,
+    wait_until_ready,
+    wait_until_stopped,
+)
 from scripts.ports import read_port, require_all_free, require_free
 from scripts.refusal import AGAIN, Refusal, guarded
 
@@ -40,7 +50,7 @@ def main() -> int:
         package(BUILD)
     # Again: a build takes minutes, and whoever took a port meanwhile would answer in our place and look ready.
     require_all_free(parts)
-    run(parts)
+    run(parts, errands(os.environ))
     return 0
 
 
@@ -185,14 +195,30 @@ def ensure_model() -> None:
         raise Refusal(f"there is no model to answer with (`ninefold models build` ended with {code}): see above.")
 
 
-def run(parts: Sequence[Part]) -> None:
-    """Starts the parts, tells where they are, and returns when the end was asked for."""
+def errands(environment: Mapping[str, str]) -> list[Errand]:
+    """Making the int8 variant of what answers, unless it is there or another precision was asked for.
+
+    The server changes to it by itself. It takes a minute of both processors, so it stands behind everybody else.
+    """
+    if environment.get("NINEFOLD_PRECISION"):
+        return []
+    command = [*_POLITELY, sys.executable, "-m", "cli.main", "models", "quantize"]
+    return [Errand("int8", command, ROOT, {**environment, "PYTHONUNBUFFERED": "1"})]
+
+
+# Where Linux shares the processor out by sessions, niceness counts within one only: there the session steps back.
+_POLITELY = ("sh", "-c", '{ echo 19 > /proc/self/autogroup; } 2> /dev/null; exec nice -n 19 "$@"', "sh")
+
+
+def run(parts: Sequence[Part], afterwards: Sequence[Errand] = ()) -> None:
+    """Starts the parts, tells where they are, starts the errands, and returns when the end was asked for."""
     stop = StopRequest()
     say(f"Starting {listed([f'the {part.name}' for part in parts])} …")
     try:
         with together(parts, stop) as running:
             if wait_until_ready(running, stop):
                 announce(parts)
+                running.extend(Running(errand) for errand in afterwards)
                 wait_until_stopped(running, stop)
             say("Stopping: what was accepted is finished first (Ctrl-C again: at once) …")
     except PartDied as died:

@@ -27,6 +27,20 @@ def models_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def int8_dir(models_dir: Path) -> Path:
+    """A folder with efficientnet_lite0 in fp32 and in int8, as the real build makes it; not to be written to."""
+    folder = CACHE / f"{models_dir.name}-int8"
+    if not ArtefactStore(folder).get(Variant("efficientnet_lite0", "int8")):
+        from inference.catalogue import BY_NAME
+        from modelzoo.photographs import bundled
+        from modelzoo.quantize import quantize
+
+        shutil.copytree(models_dir / "efficientnet_lite0", folder / "efficientnet_lite0", dirs_exist_ok=True)
+        quantize(BY_NAME["efficientnet_lite0"], ArtefactStore(folder), bundled())
+    return folder
+
+
+@pytest.fixture(scope="session")
 def store(models_dir: Path) -> ArtefactStore:
     return ArtefactStore(models_dir)
 
@@ -50,7 +64,7 @@ def _build(store: ArtefactStore, names: list[str]) -> None:
     from modelzoo.build import build
 
     for old in CACHE.glob("*"):
-        if old != store.root:
+        if not old.name.startswith(store.root.name):
             shutil.rmtree(old)
     for name in names:
         build(BY_NAME[name], store)

@@ -21,6 +21,8 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 # What an open page asks every second or two: in the metrics, but in the log only when it fails.
 _POLLED = frozenset({"/v1/models", "/v1/batches", "/v1/batches/{batch}", "/v1/batches/{batch}/pixels/{entry}"})
 CLIENT_GONE = 499
+_REFUSED = 429
+_REFUSALS_SECONDS = 1.0
 
 
 class RequestRecord:
@@ -29,6 +31,7 @@ class RequestRecord:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._refused, self._said_at = 0, 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -63,13 +66,25 @@ class RequestRecord:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(scope["method"], route, status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
+        if status == _REFUSED and not self._due():
+            return
         polled = scope["method"] == "GET" and route in _POLLED and status < 400
         if scope["path"] not in _QUIET and not polled:
             milliseconds = round(seconds * 1000, 1)
             path = scope.get("raw_path", b"").decode(
                 "ascii", "replace"
             )  # percent-encoded: nothing a terminal would obey
-            log.info("request", method=scope["method"], path=path, status=status, milliseconds=milliseconds)
+            more = {"refused": self._refused} if status == _REFUSED else {}
+            log.info("request", method=scope["method"], path=path, status=status, milliseconds=milliseconds, **more)
+
+    def _due(self) -> bool:
+        """Whether a refusal gets a line: one a second, with the number since the start. Else they would be the load."""
+        self._refused += 1
+        now = time.monotonic()
+        if now < self._said_at + _REFUSALS_SECONDS:
+            return False
+        self._said_at = now
+        return True
 
 
 class BodyLimit:
@@ -97,7 +112,8 @@ class BodyLimit:
             nonlocal received, complete
             try:
                 # What comes after the body is the client's going away: that may take as long as it likes.
-                message = await asyncio.wait_for(receive(), None if complete else self._stall_seconds)
+                async with asyncio.timeout(None if complete else self._stall_seconds):
+                    message = await receive()
             except TimeoutError as error:
                 raise self._stalled() from error
             complete = not message.get("more_body", False)

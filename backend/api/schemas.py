@@ -53,7 +53,7 @@ class PredictResponse(BaseModel):
 
 
 class AgreementBody(BaseModel):
-    """How close the variant is to the fp32 torch reference, measured on `images` pictures."""
+    """How close the variant is to `reference` (fp32: torch; the others: fp32), measured on `images` pictures."""
 
     reference: str
     images: int
@@ -72,13 +72,15 @@ class VariantBody(BaseModel):
 
 
 class ModelBody(BaseModel):
-    """A model of the catalogue. `reason`: why it is missing, or why it is the default."""
+    """A model of the catalogue. `reason`: why it is missing, or why it is the default; `why_not_int8`: of the default,
+    why it answers in another precision."""
 
     name: str
     title: str
     default: bool
     status: Literal["ready", "missing"]
     reason: str | None
+    why_not_int8: str | None
     variants: list[VariantBody]
 
 

@@ -67,6 +67,7 @@ def _model(model: Model, artefacts: list[Artefact], choice: Choice, store: Artef
         default=default,
         status="ready" if artefacts else "missing",
         reason=reason,
+        why_not_int8=choice.why_not_int8 if default else None,
         variants=[_variant(artefact, choice) for artefact in artefacts],
     )
 

@@ -95,15 +95,23 @@ def test_sigterm_finishes_what_was_accepted(models_dir: Path) -> None:
 
 
 def test_the_process_ends_while_a_picture_is_still_being_decoded() -> None:
-    """A decoding thread that is busy for minutes: neither the decoder nor Python's own end may wait for it."""
+    """A thread that is busy for minutes: neither the scheduler nor Python's own end may wait for it."""
     code = (
-        "import time\n"
+        "import asyncio, time\n"
         "from backend.__main__ import _leave\n"
-        "from backend.decoding import Decoder\n"
-        "from contract.transform import ImageLimits\n"
-        "decoder = Decoder(1, 1, ImageLimits())\n"
-        "decoder._threads.submit(time.sleep, 300)\n"
-        "decoder.close()\n"
+        "from inference.artefacts import Variant\n"
+        "from inference.scheduler import Priority, Scheduler\n"
+        "class Slow:\n"
+        "    max_batch = memory_bytes = 1\n"
+        "    def __call__(self, pixels): time.sleep(300)\n"
+        "async def main():\n"
+        "    scheduler = Scheduler(lambda _: Slow(), lanes=1)\n"
+        "    work = scheduler.run_made(Variant('a', 'fp32'), lambda: time.sleep(300), Priority.LIVE)\n"
+        "    task = asyncio.create_task(work)\n"
+        "    await asyncio.sleep(0.5)\n"
+        "    task.cancel()\n"
+        "    await scheduler.close()\n"
+        "asyncio.run(main())\n"
         "_leave()\n"
     )
     done = subprocess.run(

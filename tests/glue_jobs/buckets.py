@@ -11,6 +11,7 @@ from contract.batches import BatchKeys, SourceKeys, UploadKey
 from contract.shards import Manifest, ShardRows, decode_pixels
 from contract.transform import Pixels, TransformSpec
 from glue_jobs.tasks import Job
+from inference.artefacts import Artefact
 from tests.localcloud.clouds import Cloud
 
 UPLOAD = UploadKey("a-batch", "photos.zip")
@@ -67,3 +68,19 @@ class Bucket:
             return rows, np.zeros((0, job.spec.crop, job.spec.crop, 3), np.uint8)
         npy = self.get(job.tensor_keys.pixels(number)) or b""
         return rows, decode_pixels(npy, rows.counts.images, job.spec.crop)
+
+    def put_model(self, artefact: Artefact, prefix: str = "models/") -> str:
+        """The artefact as predict.py wants it; the prefix."""
+        for path in artefact.folder.iterdir():
+            self.s3.put_object(Bucket=self.name, Key=f"{prefix}{path.name}", Body=path.read_bytes())
+        return prefix
+
+    def parts(self, prefix: str) -> dict[str, bytes]:
+        """Files of rows, by name."""
+        listed = self.s3.list_objects_v2(Bucket=self.name, Prefix=f"{prefix}part-").get("Contents", [])
+        return {item["Key"].removeprefix(prefix): self.get(item["Key"]) or b"" for item in listed}
+
+    def rows(self, prefix: str) -> list[dict[str, Any]]:
+        """Of all files of rows, in their order."""
+        parts = self.parts(prefix)
+        return [json.loads(line) for name in sorted(parts) for line in parts[name].splitlines()]

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from scripts.refusal import Refusal
 from tests.glue_jobs.buckets import Bucket
+from tests.glue_jobs.sparks import Spark
 from tests.localcloud.clouds import Cloud, cloud
 
 
@@ -24,3 +26,12 @@ def bucket(storage: Cloud, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     made = Bucket(storage, f"bucket-{os.urandom(6).hex()}")
     storage.s3.create_bucket(Bucket=made.name)
     return made
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Spark:
+    """Real Spark, with the code as AWS is given it."""
+    try:
+        return Spark.found(tmp_path_factory.mktemp("spark"), tmp_path_factory.mktemp("code"))
+    except Refusal as refusal:
+        pytest.skip(f"Spark is not to be had: {refusal}")

@@ -9,8 +9,10 @@ import pytest
 
 from contract.transform import TransformSpec
 from contract.ziplist import plan_shards, read_directory
-from glue_jobs import preprocess
-from glue_jobs.preprocess import JobFailed, read_arguments
+from glue_jobs import preprocess, run
+from glue_jobs.preprocess import read_arguments
+from glue_jobs.run import JobFailed
+from glue_jobs.source import usual_limits
 from glue_jobs.tasks import Work, perform
 from tests import pictures, zips
 from tests.glue_jobs.buckets import UPLOAD, Bucket
@@ -81,8 +83,8 @@ def test_a_refused_zip_fails_the_run_and_says_why_as_the_lambda_would(bucket: Bu
 
 
 def test_a_zip_that_was_let_through_by_a_higher_limit_is_not_refused_here(bucket: Bucket) -> None:
-    limits = preprocess._limits(2_000_000_000)
-    assert limits.max_bytes == 2_000_000_000 and preprocess._limits(1).max_bytes == 500_000_000
+    limits = usual_limits(2_000_000_000)
+    assert limits.max_bytes == 2_000_000_000 and usual_limits(1).max_bytes == 500_000_000
 
 
 def test_a_replaced_zip_fails_the_run(bucket: Bucket) -> None:
@@ -119,9 +121,9 @@ def test_a_run_with_nothing_left_to_make_needs_no_spark(bucket: Bucket, capsys: 
 
 
 def test_the_last_words_of_a_task_are_those_of_the_run() -> None:
-    assert preprocess.cause(FAILED_TASK) == (
+    assert run.cause(FAILED_TASK) == (
         "botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL: "
         '"https://s3.example/b/part-00000.npy"'
     )
-    assert preprocess.cause(LOST_EXECUTOR).endswith("Reason: Command exited: 137")
-    assert preprocess.cause("") == "Spark gave no reason."
+    assert run.cause(LOST_EXECUTOR).endswith("Reason: Command exited: 137")
+    assert run.cause("") == "Spark gave no reason."

@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
-from glue_jobs.source import AT_ONCE, SourceLost, ZipSource, s3_client
+from glue_jobs.s3 import AT_ONCE, s3_client
+from glue_jobs.source import SourceLost, ZipSource
 from tests import servers
 from tests.glue_jobs.buckets import UPLOAD, Bucket
 

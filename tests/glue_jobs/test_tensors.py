@@ -11,7 +11,7 @@ from contract.shards import Counts, Manifest
 from contract.transform import TransformSpec
 from contract.ziplist import ShardPlan, plan_shards, read_directory
 from glue_jobs.images import Shard, make_shard
-from glue_jobs.source import s3_client
+from glue_jobs.s3 import s3_client
 from glue_jobs.tensors import TensorStore
 from tests import pictures, zips
 from tests.glue_jobs.buckets import Bucket

@@ -15,7 +15,7 @@ import pytest
 from scripts.package import package
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["lambda.zip", "modules.zip", "preprocess.py"]
+NAMES = ["lambda.zip", "modules.zip", "predict.py", "preprocess.py"]
 IMPORT_ALONE = """
 import importlib, sys, types
 class Blocked:
@@ -33,12 +33,12 @@ print(*found)
 
 def copy_of_the_sources(folder: Path, mtime: int, mask: int) -> Path:
     """A tree with other times and modes, and with what is left behind by running it."""
-    for part in ("contract", "lambda", "glue_jobs", "scripts"):
+    for part in ("contract", "lambda", "glue_jobs", "inference", "scripts"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for path in sorted(folder.rglob("*.py"), reverse=bool(mtime % 2)):
         os.utime(path, (mtime, mtime))
         path.chmod(mask)
-    for part in ("contract", "glue_jobs"):
+    for part in ("contract", "glue_jobs", "inference"):
         cache = folder / part / "__pycache__"
         cache.mkdir()
         (cache / f"left.{mtime}.pyc").write_bytes(b"x")
@@ -63,7 +63,7 @@ def test_another_source_makes_other_bytes(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "scripts.package", str(tmp_path / str(number))]
         subprocess.run(command, cwd=tree, check=True, capture_output=True, timeout=60)
         made.append([(tmp_path / str(number) / name).read_bytes() for name in NAMES])
-    assert [a == b for a, b in zip(*made, strict=True)] == [False, False, True]
+    assert [a == b for a, b in zip(*made, strict=True)] == [False, False, True, True]
 
 
 def test_names_and_modes_within(tmp_path: Path) -> None:
@@ -104,7 +104,10 @@ def test_the_lambda_imports_alone_with_nothing_but_the_runtimes_packages(tmp_pat
     assert done.stdout.split() == ["contract", "contract.batches", "contract.ziplist", "start_preprocessing"]
 
 
-@pytest.mark.parametrize("module", ["glue_jobs.tasks", "glue_jobs.preprocess", "contract.shards"])
+@pytest.mark.parametrize(
+    "module",
+    ["glue_jobs.tasks", "glue_jobs.preprocess", "contract.shards", "glue_jobs.predictions", "glue_jobs.predict"],
+)
 def test_the_jobs_modules_are_whole(tmp_path: Path, module: str) -> None:
     """Isolated, the repository is out of reach; what Glue has is not."""
     package(tmp_path)

@@ -1,0 +1,171 @@
+"""fp32 → int8 by NNCF's post-training quantisation, judged on pictures that it was not calibrated on; and fp32 → bf16.
+
+    fp32 artefact --calibrate on crops--> 8-bit weights and activations --compare with fp32 on other crops--> card
+
+Weights are quantised per channel and kept to 7 of their 8 bits: without VNNI a processor adds two products in 16 bits,
+and with all 8 that overflows. So the answers are the same on every processor, and hold on the oldest.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from contract.transform import Pixels
+from inference.artefacts import Artefact, ArtefactStore, Variant, sha256_of
+from inference.card import Agreement, Expected, FileEntry, Golden
+from inference.catalogue import Model
+from inference.choice import ModelMissing
+from inference.classifier import Classifier, Logits, WrongAnswer, golden_pixels, softmax, top_k
+from inference.openvino_classifier import MODEL_NAME, OpenVinoClassifier, has_bf16
+from modelzoo.build import Say
+from modelzoo.photographs import CALIBRATION_CROPS, GATE_CROPS, Photographs, crops
+
+TOLERANCE = 0.05
+"""How far the golden image's top-1 probability may be off on another processor."""
+
+_LEAST_TO_CALIBRATE, _LEAST_TO_JUDGE = 0.08, 0.35
+
+
+def quantize(
+    model: Model,
+    store: ArtefactStore,
+    photographs: Photographs,
+    say: Say = lambda _: None,
+    calibration_crops: int = CALIBRATION_CROPS,
+    gate_crops: int = GATE_CROPS,
+) -> Artefact:
+    """Makes int8 of the fp32 artefact and publishes it with the agreement that was measured, good enough or not.
+
+    Raises ModelMissing, NoPhotographs or WrongAnswer.
+    """
+    source = _fp32(store, model)
+    spec = source.card.transform
+    say(f"Calibrating int8 on {calibration_crops} crops of {len(photographs.calibration)} {photographs.source} …")
+    sample = crops(photographs.calibration, calibration_crops, spec, least=_LEAST_TO_CALIBRATE, seed=0)
+    network = quantized(source, sample, model.float_layers)
+    say(f"Comparing it with fp32 on {gate_crops} crops of {len(photographs.gate)} others …")
+    judged = crops(photographs.gate, gate_crops, spec, least=_LEAST_TO_JUDGE, seed=1)
+    about = f"{calibration_crops} crops of {len(photographs.calibration)} {photographs.source}"
+    return _publish(
+        store, source, "int8", lambda folder: ov.save_model(network, folder / MODEL_NAME, compress_to_fp16=False),
+        judged, about,
+    )  # fmt: skip
+
+
+def convert_to_bf16(
+    model: Model, store: ArtefactStore, photographs: Photographs, say: Say = lambda _: None
+) -> Artefact:
+    """The same network, computed in bfloat16, for a processor that has it in hardware. Raises as `quantize`."""
+    source = _fp32(store, model)
+    if not has_bf16():
+        raise ModelMissing("bf16 is for processors that compute it in hardware (AVX512-BF16, AMX); this one does not.")
+    say(f"Comparing bf16 with fp32 on {GATE_CROPS} crops …")
+    judged = crops(photographs.gate, GATE_CROPS, source.card.transform, least=_LEAST_TO_JUDGE, seed=1)
+
+    def write(folder: Path) -> None:
+        for name in (MODEL_NAME, Path(MODEL_NAME).with_suffix(".bin").name):
+            (folder / name).hardlink_to(source.folder / name)
+
+    return _publish(store, source, "bf16", write, judged, None)
+
+
+def _fp32(store: ArtefactStore, model: Model) -> Artefact:
+    source = store.get(Variant(model.name, "fp32"))
+    if source is None:
+        raise ModelMissing(
+            f"{model.name} must be there in fp32 first. The command `ninefold models build {model.name}` adds it."
+        )
+    source.verify()
+    return source
+
+
+def quantized(source: Artefact, sample: Pixels, float_layers: tuple[int, ...]) -> ov.Model:
+    """The network in 8 bits, for any batch size; `float_layers`: convolutions that are left as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import nncf  # noqa: PLC0415  # it takes seconds, and looks for torch
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters  # noqa: PLC0415
+
+        nncf.set_log_level(logging.ERROR)
+        network = ov.Core().read_model(source.folder / MODEL_NAME)
+        network.reshape([1, *sample.shape[1:]])
+        convolutions = [
+            node.get_friendly_name()
+            for node in network.get_ordered_ops()
+            if node.get_type_name() in ("Convolution", "GroupConvolution")
+        ]
+        made: ov.Model = nncf.quantize(
+            network,
+            nncf.Dataset([image[None] for image in sample]),
+            subset_size=len(sample),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(names=[convolutions[place] for place in float_layers]),
+            advanced_parameters=AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+        )
+        made.reshape([-1, *sample.shape[1:]])
+        return made
+
+
+def _publish(
+    store: ArtefactStore,
+    source: Artefact,
+    precision: str,
+    write_network: Callable[[Path], None],
+    judged: Pixels,
+    calibration: str | None,
+) -> Artefact:
+    def write(folder: Path) -> None:
+        write_network(folder)
+        golden = source.card.golden
+        (folder / golden.image).write_bytes(source.golden_image)
+        card = replace(
+            source.card,
+            precision=precision,
+            files={path.name: FileEntry(path.stat().st_size, sha256_of(path)) for path in sorted(folder.iterdir())},
+            versions=source.card.versions | {"nncf": version("nncf"), "openvino": version("openvino")},
+            built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            calibration=calibration,
+        )
+        artefact = Artefact(folder, card)
+        candidate, reference = OpenVinoClassifier(artefact), OpenVinoClassifier(source)
+        golden = _golden(artefact, candidate(golden_pixels(artefact))[0])
+        replace(card, golden=golden, agreement=_agreement(reference, candidate, judged)).write(folder)
+
+    return store.publish(Variant(source.card.model, precision), write)
+
+
+def _golden(artefact: Artefact, logits: Logits) -> Golden:
+    """What this very artefact says, once that was seen to be what fp32 says; of random weights anything is right."""
+    golden, labels = artefact.card.golden, artefact.card.labels
+    predictions = tuple(Expected(found.label, found.index, found.probability) for found in top_k(logits, labels, 5))
+    if artefact.card.origin.kind != "seeded" and predictions[0].index != golden.predictions[0].index:
+        said, expected = predictions[0].label, golden.predictions[0].label
+        raise WrongAnswer(f"{artefact.variant} calls its golden image {said!r}, and fp32 {expected!r}")
+    return Golden(golden.image, predictions, TOLERANCE)
+
+
+def _agreement(reference: Classifier, candidate: Classifier, pixels: Pixels) -> Agreement:
+    theirs, ours = _all(reference, pixels), _all(candidate, pixels)
+    return Agreement(
+        reference="OpenVINO, fp32",
+        images=len(pixels),
+        top1=float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
+        max_logit_difference=float(np.abs(ours - theirs).max()),
+        max_probability_difference=float(np.abs(softmax(ours) - softmax(theirs)).max()),
+    )
+
+
+def _all(classifier: Classifier, pixels: Pixels) -> Logits:
+    """On all streams at once: a call uses one of them."""
+    with ThreadPoolExecutor() as pool:
+        return np.concatenate(list(pool.map(classifier, np.array_split(pixels, max(len(pixels) // 10, 1)))))

@@ -1,0 +1,69 @@
+"""Which variant answers by default: int8 where its card says that it may, fp32 otherwise, and the reason in words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.artefacts import ArtefactStore, Variant
+from inference.choice import ModelMissing, choose, resolve
+
+MODEL = "efficientnet_lite0"
+
+
+@pytest.fixture
+def own(efficientnet: Any, tmp_path: Path) -> ArtefactStore:
+    """fp32 alone; `with_int8` adds the other, of which only the card is looked at here."""
+    shutil.copytree(efficientnet.folder, tmp_path / MODEL / "fp32")
+    return ArtefactStore(tmp_path)
+
+
+def with_int8(store: ArtefactStore, **changes: Any) -> None:
+    card = json.loads((store.root / MODEL / "fp32" / "card.json").read_text())
+    card |= {"precision": "int8"}
+    card["agreement"] |= {"images": 1000, "top1": 0.94} | changes.pop("agreement", {})
+    folder = store.root / MODEL / "int8"
+    folder.mkdir()
+    (folder / "card.json").write_text(json.dumps(card | changes))
+
+
+def test_int8_answers_where_the_gate_of_its_card_holds(own: ArtefactStore) -> None:
+    with_int8(own)
+    choice = choose(own)
+    assert choice.variant == Variant(MODEL, "int8") and choice.why_not_int8 is None
+    assert resolve(own, MODEL) == Variant(MODEL, "int8")
+    assert resolve(own, MODEL, "fp32") == Variant(MODEL, "fp32")
+
+
+def test_whoever_asks_for_fp32_is_not_told_about_int8(own: ArtefactStore) -> None:
+    with_int8(own)
+    choice = choose(own, precision="fp32")
+    assert choice.variant == Variant(MODEL, "fp32") and choice.why_not_int8 is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"agreement": {"top1": 0.939}}, "93.9% of 1000 pictures; 94% of at least 1000"),
+        ({"agreement": {"top1": 1.0, "images": 999}}, "100.0% of 999 pictures"),
+        ({"origin": {"kind": "package", "place": "x", "sha256": "0", "licence": ""}}, "of other weights"),
+        ({"format": 99}, "cannot be read"),
+    ],
+)
+def test_int8_that_may_not_answer_leaves_it_to_fp32_and_the_reason_is_said(
+    own: ArtefactStore, changes: dict[str, Any], words: str
+) -> None:
+    with_int8(own, **changes)
+    choice = choose(own)
+    assert choice.variant == Variant(MODEL, "fp32")
+    assert words in (choice.why_not_int8 or "")
+
+
+def test_int8_that_was_never_made_comes_with_the_command_that_makes_it(own: ArtefactStore) -> None:
+    assert f"`ninefold models quantize {MODEL}`" in (choose(own).why_not_int8 or "")
+    with pytest.raises(ModelMissing, match="it is there in fp32"):
+        resolve(own, MODEL, "int8")

@@ -50,7 +50,7 @@ class OpenVinoClassifier:
         request = self._requests.get()
         try:
             for image, row in zip(pixels, logits, strict=True):
-                # The network reads the pixels where they lie: `shared` must live until it has, for the tensor holds none.
+                # The network reads the pixels where they lie. The tensor does not keep them alive; `shared` does.
                 shared = _shareable(image[None])
                 request.set_input_tensor(ov.Tensor(shared, shared_memory=True))
                 request.start_async()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.transform import ImageLimits
@@ -52,6 +52,13 @@ class Settings(BaseSettings):
     max_zip_mb: float = Field(500, gt=0, le=5_000, description="size of one zip, in MB")
     page_origins: str = Field("", description="origins of pages whose scripts may call the API, separated by commas")
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
+
+    @field_validator("max_images")
+    @classmethod
+    def _fits_the_queue(cls, images: int, so_far: ValidationInfo) -> int:
+        if images > so_far.data.get("queue_images", images):
+            raise ValueError("a full request would never fit: it must not be above NINEFOLD_QUEUE_IMAGES")
+        return images
 
     @property
     def image_limits(self) -> ImageLimits:

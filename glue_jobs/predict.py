@@ -97,6 +97,10 @@ def predict(request: Request, watch: Stopwatch) -> dict[str, Any]:
 def _settle(s3: S3Client, request: Request, about: dict[str, Any]) -> None:
     """Says what the rows under the output are of; refuses to mix them with those of something else."""
     bucket, body = request.source.bucket, dump(about)
+    # In this order: a run puts its source before anything else.
+    there = s3.list_objects_v2(Bucket=bucket, Prefix=request.output, MaxKeys=1).get("Contents")
+    if there and _read(s3, bucket, request.source_key) is None:
+        raise JobFailed(f"Under {request.output} lies something that no run of this job made. Choose another --output.")
     if not put_once(s3, bucket, request.source_key, body) and _read(s3, bucket, request.source_key) != body:
         raise JobFailed(
             f"Under {request.output} lie predictions of something else: another source, one that changed, or another "

@@ -26,3 +26,9 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
     for name in ("MODEL", "PRECISION", "PORT"):
         monkeypatch.setenv(f"NINEFOLD_{name}", "")
     assert (Settings().model, Settings().precision, Settings().port) == (None, None, 8000)
+
+
+def test_a_full_request_must_fit_into_the_queue() -> None:
+    with pytest.raises(ValidationError, match="NINEFOLD_QUEUE_IMAGES"):
+        Settings(max_images=37)
+    assert Settings(max_images=37, queue_images=37).max_images == 37

@@ -188,10 +188,24 @@ def test_a_source_that_changed_stops_its_task(bucket: Bucket, place: ModelPlace)
 
 
 def finish(bucket: Bucket, source: Zip | Prefix, place: ModelPlace) -> None:
-    """What a run leaves: its parts and done.json."""
+    """What a run leaves: source.json, its parts and done.json."""
+    request, variant = (
+        read_arguments(arguments(bucket, prefix="photos")),
+        {"model": "resnet18-seeded", "precision": "fp32"},
+    )
+    about, _ = request.source.parts(s3_client())
+    predict._settle(s3_client(), request, {"source": about, **variant, "card_sha256": place.card_sha256})
     counts = sum((report.counts for report in run_tasks(bucket, source, place)), Counts(0, 0, 0))
-    done = {"model": "resnet18-seeded", "precision": "fp32", "counts": asdict(counts), "shards": 1}
+    done = {**variant, "counts": asdict(counts), "shards": 1}
     bucket.s3.put_object(Bucket=bucket.name, Key="out/done.json", Body=json.dumps(done).encode())
+
+
+def test_what_no_run_of_this_job_made_is_not_taken_for_its_own(bucket: Bucket, place: ModelPlace) -> None:
+    put_pictures(bucket)
+    bucket.s3.put_object(Bucket=bucket.name, Key="out/done.json", Body=b'{"counts": {}}')
+    with pytest.raises(JobFailed, match="no run of this job made"):
+        predict.main(arguments(bucket, prefix="photos"))
+    assert bucket.json("out/source.json") is None
 
 
 def test_a_finished_run_needs_no_spark_and_other_pictures_another_output(

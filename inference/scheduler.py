@@ -159,13 +159,6 @@ class Scheduler:
         """Loads the variant anew when it is asked for next. What is at work keeps what it has."""
         self._loaded.pop(variant, None)
 
-    def check_room(self, priority: Priority) -> None:
-        """Raises Overloaded while there is no place left, and Closed."""
-        if self._closing:
-            raise Closed("the server is shutting down")
-        if self._waiting[priority] >= self._queue_limit:
-            raise Overloaded(self._retry_after(priority))
-
     def waiting(self, priority: Priority) -> int:
         """Images that are reserved, waiting or being classified at this priority."""
         return self._waiting[priority]

@@ -60,6 +60,8 @@ def _asked(request: Request) -> _Asked:
 
 
 router = APIRouter(prefix="/v1", tags=["predict"], route_class=_Lean)
+_PLACE_SECONDS = 1.0
+"""How long a request holds a place for pictures that are on their way: else slow senders would shut others out."""
 
 _MULTIPART = {
     "requestBody": {
@@ -96,12 +98,16 @@ async def predict(
     if not predictor.ready:
         raise not_ready(predictor.why_not_ready)
     variant = predictor.resolve(model, precision)
-    predictor.scheduler.check_room(Priority.INTERACTIVE)  # before the body: whoever is slow to send it holds no place
-    with predictor.receiving():
-        async with uploads(request, request.app.state.settings.max_images) as files:
-            with predictor.scheduler.reserve(len(files), Priority.INTERACTIVE):
+    with predictor.receiving(), predictor.scheduler.reserve(1, Priority.INTERACTIVE) as places:
+        slow = asyncio.get_running_loop().call_later(_PLACE_SECONDS, places.resize, 0)
+        try:
+            async with uploads(request, request.app.state.settings.max_images) as files:
+                slow.cancel()
+                places.resize(len(files))
                 rows = [_row(request, variant, file, top_k) for file in files]
                 results = await _unless_gone(request, asyncio.gather(*rows))
+        finally:
+            slow.cancel()
     return PredictResponse(model=variant.model, precision=variant.precision, results=results)
 
 

@@ -16,9 +16,7 @@ import os
 import pstats
 import statistics
 import time
-from collections.abc import Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import uvloop
@@ -31,10 +29,10 @@ from backend.logs import configure_logs
 from backend.settings import Settings
 from inference.openvino_classifier import OpenVinoClassifier
 from modelzoo.build import GOLDEN
+from tests.asgi import ask, multipart
 
 REQUESTS, AT_ONCE, ROUNDS = 60, 8, 7
-PHOTOGRAPH_BYTES, PIECE = 120_000, 65_536
-HEAD = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+PHOTOGRAPH_BYTES = 120_000
 
 
 def without_work() -> None:
@@ -46,35 +44,9 @@ def without_work() -> None:
     OpenVinoClassifier.__call__ = lambda self, given: real(self, given) if next(calls, False) else logits
 
 
-async def ask(app: Any, body: bytes) -> None:
-    """One request, its body in pieces as a socket yields them."""
-    pieces = [body[start : start + PIECE] for start in range(0, len(body), PIECE)]
-    messages: Iterator[MutableMapping[str, Any]] = iter(
-        [{"type": "http.request", "body": piece, "more_body": piece is not pieces[-1]} for piece in pieces]
-    )
-    answered: list[int] = []
-
-    async def receive() -> MutableMapping[str, Any]:
-        return next(messages, None) or await asyncio.Future()
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        answered.append(message.get("status", 0))
-
-    headers = [(b"host", b"x"), (b"content-type", b"multipart/form-data; boundary=x")]
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-        "path": "/v1/predict", "raw_path": b"/v1/predict", "query_string": b"", "root_path": "",
-        "headers": [*headers, (b"content-length", str(len(body)).encode())],
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
-    }  # fmt: skip
-    await app(scope, receive, send)
-    if answered[0] != 200:
-        raise SystemExit(f"bench: the server answered {answered[0]}")
-
-
 async def measure(profile: bool, console: Console) -> None:
     """Prints one table, and the profile if wanted."""
-    body = HEAD + GOLDEN.read_bytes().ljust(PHOTOGRAPH_BYTES, b"\0") + b"\r\n--x--\r\n"
+    body = multipart(GOLDEN.read_bytes().ljust(PHOTOGRAPH_BYTES, b"\0"))
     app = create_app(Settings(models_dir=Path("models"), model="resnet18-seeded", precision="fp32", threads=2))
     async with app.router.lifespan_context(app):
         async with asyncio.timeout(60):
@@ -83,7 +55,8 @@ async def measure(profile: bool, console: Console) -> None:
 
         async def some(requests: int) -> None:
             for _ in range(requests):
-                await ask(app, body)
+                if (status := await ask(app, body)) != 200:
+                    raise SystemExit(f"bench: the server answered {status}")
 
         await asyncio.gather(*(some(REQUESTS) for _ in range(AT_ONCE)))
         rounds = []

@@ -58,7 +58,7 @@ def who_answers(model: Model, variant: VariantName) -> str:
     why = f"because {_words(model.reason)}" if model.default and model.reason else "because you chose it"
     why = why.removesuffix(".")
     name = f"<b>{escape(model.title)}</b> <span class='nf-chip'>{escape(variant.precision)}</span>"
-    slower = f" Not in int8, which is faster: {_words(model.why_not_int8)}" if model.why_not_int8 else ""
+    slower = f"<br>Not in int8, which is faster: {_words(model.why_not_int8)}" if model.why_not_int8 else ""
     return f'<div class="nf-who">{name} answers, {why}.{slower}</div>'
 
 

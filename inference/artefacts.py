@@ -58,9 +58,10 @@ class Artefact:
         for name, entry in self.card.files.items():
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != entry.sha256:
+                command = "build" if self.card.precision == "fp32" else "quantize"
                 raise DamagedArtefact(
                     f"{path} is not the file that its card describes. "
-                    f"Build it anew: ninefold models build {self.card.model} --force"
+                    f"Make it anew: ninefold models {command} {self.card.model} --force"
                 )
 
 

@@ -79,13 +79,13 @@ def why_not_int8(store: ArtefactStore, model: str) -> str | None:
     except BadCard as error:
         return f"a card cannot be read: {error}"
     if artefact is None:
-        return f"int8 has not been made. The command `ninefold models quantize {model}` makes it."
+        return f"it is not there yet. `make run` makes it by itself; elsewhere `ninefold models quantize {model}` does."
     if fp32 is not None and not made_of(artefact, fp32):
-        return f"int8 was made of other weights. The command `ninefold models quantize {model}` makes it anew."
+        return f"it was made of other weights. The command `ninefold models quantize {model}` makes it anew."
     agreement = artefact.card.agreement
     if agreement.images < GATE_IMAGES or agreement.top1 < GATE_AGREEMENT:
         return (
-            f"int8 has the top-1 of fp32 on {agreement.top1:.1%} of {agreement.images} pictures; "
+            f"it has the top-1 of fp32 on {agreement.top1:.1%} of {agreement.images} pictures; "
             f"{GATE_AGREEMENT:.0%} of at least {GATE_IMAGES} are asked for."
         )
     return None

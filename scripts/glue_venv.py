@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from scripts.alone import alone
-from scripts.packages import CONSTRAINTS, REQUIREMENTS, explain, require_space
+from scripts.packages import CONSTRAINTS, REQUIREMENTS, require_space
 from scripts.refusal import AGAIN, Refusal, guarded, speak
-from scripts.venv import PYTHON, ROOT, UV
-from scripts.watched import run_watched
+from scripts.side_venv import fingerprint_of, run_uv
+from scripts.venv import PYTHON, ROOT
 
 FOLDER = ROOT / ".venv-glue"
 INTERPRETER = FOLDER / "bin" / "python"
@@ -47,7 +45,7 @@ def ensure_glue_venv() -> None:
             _make()
         speak("Installing PySpark and Java …")
         constraints = ["-c", str(CONSTRAINTS), "--build-constraints", str(CONSTRAINTS)]
-        _uv("pip", "install", "--python", str(INTERPRETER), *constraints, "-r", str(WANTED))
+        run_uv("pip", "install", "--python", str(INTERPRETER), *constraints, "-r", str(WANTED))
         _STAMP.write_text(fingerprint())
         speak(f"Spark is there after {time.monotonic() - begun:.0f} s.")
 
@@ -62,17 +60,14 @@ def is_current() -> bool:
 
 def fingerprint() -> str:
     """Of all that decides what is in it."""
-    digest = hashlib.sha256(str(FOLDER).encode())
-    for path in (WANTED, CONSTRAINTS, FOLDER / "pyvenv.cfg"):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return fingerprint_of(FOLDER, (WANTED, CONSTRAINTS))
 
 
 def _make() -> None:
     own = _version(PYTHON)
     python = str(PYTHON) if own in SPARK_PYTHONS else SPARK_PYTHONS[0]
     try:
-        _uv("venv", "--quiet", "--clear", "--python", python, str(FOLDER))
+        run_uv("venv", "--quiet", "--clear", "--python", python, str(FOLDER))
     except Refusal:
         if python == str(PYTHON):
             raise
@@ -80,14 +75,6 @@ def _make() -> None:
             f"install Python {python} for Spark, {AGAIN}: Spark does not run on the Python {own} of .venv, "
             f"and a {python} could not be downloaded."
         ) from None
-
-
-def _uv(*arguments: str) -> None:
-    code, said = run_watched([str(UV), *arguments], os.environ)
-    if code < 0 or code == 130:
-        raise KeyboardInterrupt
-    if code:
-        raise Refusal(explain(said))
 
 
 def _version(python: Path) -> str:

@@ -20,30 +20,27 @@ _TICK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Part:
-    """One process of the application, and how to see that it is ready."""
+class Errand:
+    """A process that is meant to end: what it makes is wanted, and nothing waits for it.
+
+    `finish_seconds`: how long it may take to finish what it accepted before it is killed.
+    """
 
     name: str
     command: Sequence[str]
     cwd: Path
     env: Mapping[str, str]
+    finish_seconds: float
+
+
+@dataclass(frozen=True)
+class Part(Errand):
+    """A process of the application, which must not end, and how to see that it is ready."""
+
     host: str
     port: int
     port_setting: str
     ready_url: str
-    finish_seconds: float
-    """How long it may take to finish what it accepted before it is killed."""
-
-
-@dataclass(frozen=True)
-class Errand:
-    """A process that is meant to end: what it makes is wanted, and nothing waits for it."""
-
-    name: str
-    command: Sequence[str]
-    cwd: Path
-    env: Mapping[str, str]
-    finish_seconds: float = 1
 
 
 class PartDied(Exception):
@@ -70,9 +67,9 @@ class StopRequest:
 class Running:
     """One started part or errand. Its lines come out with its name in front."""
 
-    def __init__(self, part: Part | Errand) -> None:
+    def __init__(self, part: Errand) -> None:
         self.part = part
-        self.ready = isinstance(part, Errand)
+        self.ready = not isinstance(part, Part)
         # A session of its own: a terminal's Ctrl-C reaches this program alone, which then stops the parts in order.
         self._process = subprocess.Popen(
             part.command,

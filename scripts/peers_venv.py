@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sys
 import time
 from importlib.metadata import version
 
 from scripts.alone import alone
-from scripts.packages import CPU_BUILD, PLAIN_BUILD, REQUIREMENTS, explain, require_space
-from scripts.refusal import Refusal, guarded, speak
-from scripts.venv import PYTHON, ROOT, UV
-from scripts.watched import run_watched
+from scripts.packages import CPU_BUILD, PLAIN_BUILD, REQUIREMENTS, require_space
+from scripts.refusal import guarded, speak
+from scripts.side_venv import fingerprint_of, run_uv
+from scripts.venv import PYTHON, ROOT
 
 FOLDER = ROOT / ".venv-peers"
 INTERPRETER = FOLDER / "bin" / "python"
@@ -43,8 +41,10 @@ def ensure_peers_venv() -> None:
         if _STAMP.exists():
             _STAMP.unlink()
         if not INTERPRETER.exists():
-            _uv("venv", "--quiet", "--clear", "--python", str(PYTHON), str(FOLDER))
-        _uv("pip", "install", "--python", str(INTERPRETER), *build.options, "-c", str(CONSTRAINTS), "-r", str(WANTED))
+            run_uv("venv", "--quiet", "--clear", "--python", str(PYTHON), str(FOLDER))
+        run_uv(
+            "pip", "install", "--python", str(INTERPRETER), *build.options, "-c", str(CONSTRAINTS), "-r", str(WANTED)
+        )
         _STAMP.write_text(fingerprint())
         speak(f"The peers are there after {time.monotonic() - begun:.0f} s.")
 
@@ -59,18 +59,7 @@ def is_current() -> bool:
 
 def fingerprint() -> str:
     """Of all that decides what is in it."""
-    digest = hashlib.sha256(str(FOLDER).encode())
-    for path in (WANTED, CONSTRAINTS, FOLDER / "pyvenv.cfg"):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _uv(*arguments: str) -> None:
-    code, said = run_watched([str(UV), *arguments], os.environ)
-    if code < 0 or code == 130:
-        raise KeyboardInterrupt
-    if code:
-        raise Refusal(explain(said))
+    return fingerprint_of(FOLDER, (WANTED, CONSTRAINTS))
 
 
 if __name__ == "__main__":

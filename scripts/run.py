@@ -203,7 +203,7 @@ def errands(environment: Mapping[str, str]) -> list[Errand]:
     if environment.get("NINEFOLD_PRECISION"):
         return []
     command = [*_POLITELY, sys.executable, "-m", "cli.main", "models", "quantize"]
-    return [Errand("int8", command, ROOT, {**environment, "PYTHONUNBUFFERED": "1"})]
+    return [Errand("int8", command, ROOT, {**environment, "PYTHONUNBUFFERED": "1"}, finish_seconds=1)]
 
 
 # Where Linux shares the processor out by sessions, niceness counts within one only: there the session steps back.

@@ -11,7 +11,7 @@ import threading
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,37 +32,13 @@ from inference.classifier import golden_pixels
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.scheduler import Priority
 from tests import pictures
+from tests.asgi import ask
 
 PHOTOGRAPH = pictures.jpeg((800, 600)).ljust(120_000, b"\0")
 BODY = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n' + PHOTOGRAPH + b"\r\n--x--\r\n"
 PIECE = 65_536
 MOST_CALLS = 560
 """Python functions that the event loop's thread may call for one request; seen were 504, every time."""
-
-
-async def ask(app: FastAPI, body: bytes = BODY) -> int:
-    """POST /v1/predict as a server hands it over, without sockets. The status."""
-    pieces = [body[start : start + PIECE] for start in range(0, len(body), PIECE)]
-    messages: Iterator[MutableMapping[str, Any]] = iter(
-        [{"type": "http.request", "body": piece, "more_body": piece is not pieces[-1]} for piece in pieces]
-    )
-    statuses: list[int] = []
-
-    async def receive() -> MutableMapping[str, Any]:
-        return next(messages, None) or await asyncio.Future()
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        statuses.append(message.get("status", 0))
-
-    headers = [(b"host", b"x"), (b"content-type", b"multipart/form-data; boundary=x")]
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-        "path": "/v1/predict", "raw_path": b"/v1/predict", "query_string": b"", "root_path": "",
-        "headers": [*headers, (b"content-length", str(len(body)).encode())],
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
-    }  # fmt: skip
-    await app(scope, receive, send)
-    return statuses[0]
 
 
 def with_app(models_dir: Path, test: Callable[[FastAPI], Awaitable[None]]) -> None:
@@ -74,7 +50,7 @@ def with_app(models_dir: Path, test: Callable[[FastAPI], Awaitable[None]]) -> No
         async with app.router.lifespan_context(app), asyncio.timeout(60):
             while not app.state.predictor.ready:
                 await asyncio.sleep(0.01)
-            assert await ask(app) == 200
+            assert await ask(app, BODY) == 200
             await test(app)
 
     before = predictor.FOLLOW_SECONDS
@@ -100,7 +76,7 @@ def test_a_picture_is_opened_once_and_changes_threads_once(models_dir: Path, mon
         count(Image, "open")
         count(asyncio.get_running_loop(), "run_in_executor")
         count(asyncio.get_running_loop(), "call_soon_threadsafe")
-        assert await ask(app) == 200
+        assert await ask(app, BODY) == 200
         assert counts == {"open": 1, "call_soon_threadsafe": 1}
         monkeypatch.undo()
 
@@ -146,7 +122,7 @@ def test_a_request_holds_little_more_than_its_body(models_dir: Path) -> None:
     async def test(app: FastAPI) -> None:
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
-        assert await ask(app) == 200
+        assert await ask(app, BODY) == 200
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         pixels = 224 * 224 * 3
@@ -170,7 +146,7 @@ def test_a_request_takes_few_calls(models_dir: Path) -> None:
 
         sys.setprofile(note)
         try:
-            assert await ask(app) == 200
+            assert await ask(app, BODY) == 200
         finally:
             sys.setprofile(None)
         assert sum(calls.values()) <= MOST_CALLS, calls.most_common(20)
@@ -185,7 +161,7 @@ def test_refusals_do_not_fill_the_log(models_dir: Path) -> None:
         scheduler = app.state.predictor.scheduler
         with scheduler.reserve(Settings().queue_images, Priority.INTERACTIVE), capture_logs() as lines:
             started = time.monotonic()
-            statuses = [await ask(app) for _ in range(100)]
+            statuses = [await ask(app, BODY) for _ in range(100)]
             seconds = time.monotonic() - started
         assert statuses == [429] * 100
         refusals = [line["refused"] for line in lines if line.get("status") == 429]

@@ -41,7 +41,7 @@ def test_it_is_made_once_and_an_interrupted_one_is_not_taken_for_whole(
         elif asked.count("pip") == 1:
             raise Refusal("uv could not.")
 
-    monkeypatch.setattr(peers_venv, "_uv", uv)
+    monkeypatch.setattr(peers_venv, "run_uv", uv)
     with pytest.raises(Refusal):
         peers_venv.ensure_peers_venv()
     assert not peers_venv.is_current()

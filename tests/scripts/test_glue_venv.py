@@ -50,7 +50,7 @@ def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uv:
     monkeypatch.setattr(glue_venv, "CONSTRAINTS", pins["constraints"])
     monkeypatch.setattr(glue_venv, "_STAMP", folder / "made-of")
     stand_in = Uv(folder)
-    monkeypatch.setattr(glue_venv, "_uv", stand_in)
+    monkeypatch.setattr(glue_venv, "run_uv", stand_in)
     this = "{}.{}".format(*sys.version_info)
     monkeypatch.setattr(glue_venv, "SPARK_PYTHONS", (this,))
     return stand_in
@@ -123,7 +123,7 @@ def test_of_two_at_once_the_second_waits_and_has_nothing_to_do(
             super().__call__(*arguments)
 
     slow = Slow(uv.folder)
-    monkeypatch.setattr(glue_venv, "_uv", slow)
+    monkeypatch.setattr(glue_venv, "run_uv", slow)
     threads = [threading.Thread(target=glue_venv.ensure_glue_venv) for _ in range(2)]
     threads[0].start()
     assert begun.wait(10)

@@ -169,7 +169,10 @@ class Predictor:
         return artefact
 
     async def predict(self, variant: Variant, read: Callable[[], bytes], k: int) -> list[Prediction]:
-        """The top `k` of the image that `read` returns; its place must have been reserved. Raises BadImage."""
+        """The top `k` of the image that `read` returns; its place must have been reserved.
+
+        Raises BadImage, and WrongAnswer where the network has none.
+        """
         artefact = self.artefact(variant)
         make = partial(self._decoder.pixels, read, artefact.card.transform)
         logits = await self.scheduler.run_made(variant, make, Priority.INTERACTIVE)

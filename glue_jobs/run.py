@@ -90,7 +90,7 @@ def _in_worker(perform: Callable[[W], Report], work: W) -> Report:
 def forget_zips() -> None:
     """Of modules in zips, Python keeps a finder for each folder; the next import makes one anew, of what is known.
 
-    Before each task Spark has every finder read its zip's directory anew: 0.16 s for pyspark.zip, an eighth of a task.
+    Before each task Spark has every finder read its zip's directory anew, and that of pyspark.zip is long.
     """
     for path, finder in list(sys.path_importer_cache.items()):
         if isinstance(finder, zipimporter):

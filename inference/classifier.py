@@ -45,7 +45,7 @@ class Prediction:
 
 
 class WrongAnswer(Exception):
-    """A classifier that does not give the golden image's expected answer: it must not serve."""
+    """A classifier that has no answer, or not the expected one. One that fails its golden image must not serve."""
 
 
 def softmax(logits: Logits) -> npt.NDArray[np.float64]:
@@ -55,7 +55,12 @@ def softmax(logits: Logits) -> npt.NDArray[np.float64]:
 
 
 def top_k(logits: Logits, labels: Sequence[str], k: int) -> list[Prediction]:
-    """The `k` most probable classes of one image's logits, float32[C]; the first is the most probable."""
+    """The `k` most probable classes of one image's logits, float32[C]; the first is the most probable.
+
+    Raises WrongAnswer where a logit is not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise WrongAnswer("The network's numbers for this image are not finite: it has no answer.")
     probabilities = softmax(logits)
     k = min(k, len(probabilities))
     # Only what may be among them is sorted; of equals the first comes first, as if all had been.

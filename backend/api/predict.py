@@ -19,6 +19,7 @@ from backend.metrics import Metrics
 from backend.predictor import Predictor
 from contract.transform import BadImage
 from inference.artefacts import Variant
+from inference.classifier import WrongAnswer
 from inference.scheduler import Priority
 
 
@@ -119,6 +120,9 @@ async def _row(request: Request, variant: Variant, upload: Upload, k: int) -> Im
     except BadImage as bad:
         metrics.images.labels(bad.code).inc()
         return ImageError(name=upload.name, error=ErrorDetail(code=bad.code, message=bad.message))
+    except WrongAnswer as wrong:
+        metrics.images.labels("no_answer").inc()
+        return ImageError(name=upload.name, error=ErrorDetail(code="no_answer", message=str(wrong)))
     metrics.images.labels("ok").inc()
     rows = [PredictionRow(label=p.label, index=p.index, probability=p.probability) for p in predictions]
     return ImageOk(name=upload.name, predictions=rows)

@@ -23,6 +23,7 @@ from contract.shards import BadShard, Counts, tensors_id
 from inference.artefacts import DamagedArtefact, Variant
 from inference.card import BadCard
 from inference.choice import ModelMissing
+from inference.classifier import WrongAnswer
 from inference.scheduler import Closed, Overloaded
 
 __all__ = ["Worker"]
@@ -203,6 +204,8 @@ def _reason(failed: Exception) -> tuple[str, str]:
             return failed.code, failed.message
         case ModelMissing() | BadCard() | DamagedArtefact():
             return "model_missing", str(failed)
+        case WrongAnswer():
+            return "no_answer", str(failed)
         case BadShard():
             return "damaged_tensors", f"What was preprocessed cannot be read: {failed}."
     log.error("prediction failed", exc_info=failed)

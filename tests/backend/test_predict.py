@@ -1,12 +1,18 @@
 """POST /v1/predict over real HTTP: the right answers, and bad pictures that harm nobody but themselves."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
+from backend.app import create_app
+from backend.settings import Settings
+from inference.classifier import Logits
 from tests import pictures
 from tests.servers import Service, serve
 
@@ -161,3 +167,25 @@ def test_nine_huge_pictures_are_decoded_one_after_the_other(models_dir: Path) ->
         rows = server.predict(*((f"{n}.png", data) for n in range(9)))
     assert [row["status"] for row in rows] == ["ok"] * 9
     assert 36_000_000 <= most[0] <= 40_000_000
+
+
+def test_a_network_that_has_no_answer_is_an_error_of_that_picture(models_dir: Path) -> None:
+    app = create_app(Settings(models_dir=models_dir, model="resnet18-seeded", threads=1))
+
+    async def no_numbers(*_: Any) -> Logits:
+        return np.full(1000, np.nan, np.float32)
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://x") as http,
+        ):
+            while (await http.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.05)
+            app.state.predictor.scheduler.run_made = no_numbers
+            (row,) = (await http.post("/v1/predict", files=[("images", KOALA)])).json()["results"]
+            assert row["status"] == "error" and row["error"]["code"] == "no_answer"
+            assert 'ninefold_images_total{outcome="no_answer"} 1.0' in (await http.get("/metrics")).text
+
+    asyncio.run(asyncio.wait_for(main(), 60))

@@ -121,6 +121,12 @@ def test_top_k_is_sorted_and_names_its_classes() -> None:
     assert rows[0].probability == pytest.approx(0.6439, abs=1e-4)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_no_answer(wrong: float) -> None:
+    with pytest.raises(WrongAnswer, match="not finite"):
+        top_k(np.array([0.0, 1, wrong, 2], np.float32), ["a", "b", "c", "d"], 3)
+
+
 @pytest.mark.samples
 def test_same_answers_as_torch_with_torchvisions_transform_on_the_samples(
     samples: Path, efficientnet: Artefact

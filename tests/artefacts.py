@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from inference.artefacts import Artefact, ArtefactStore, Variant
+from scripts.alone import alone
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".test-artefacts"
@@ -20,9 +21,10 @@ def models_dir() -> Path:
     """A folder with efficientnet_lite0 and resnet18-seeded in fp32, not to be written to."""
     folder = CACHE / _sources()
     store = ArtefactStore(folder)
-    missing = [name for name in MODELS if not store.precisions(name)]
-    if missing:
-        _build(store, missing)
+    with alone(Path(__file__), "Another process of the tests builds the models; waiting for it …"):
+        missing = [name for name in MODELS if not store.precisions(name)]
+        if missing:
+            _build(store, missing)
     return folder
 
 
@@ -30,13 +32,14 @@ def models_dir() -> Path:
 def int8_dir(models_dir: Path) -> Path:
     """A folder with efficientnet_lite0 in fp32 and in int8, as the real build makes it; not to be written to."""
     folder = CACHE / f"{models_dir.name}-int8"
-    if not ArtefactStore(folder).get(Variant("efficientnet_lite0", "int8")):
-        from inference.catalogue import BY_NAME
-        from modelzoo.photographs import bundled
-        from modelzoo.quantize import quantize
+    with alone(Path(__file__), "Another process of the tests makes int8; waiting for it …"):
+        if not ArtefactStore(folder).get(Variant("efficientnet_lite0", "int8")):
+            from inference.catalogue import BY_NAME
+            from modelzoo.photographs import bundled
+            from modelzoo.quantize import quantize
 
-        shutil.copytree(models_dir / "efficientnet_lite0", folder / "efficientnet_lite0", dirs_exist_ok=True)
-        quantize(BY_NAME["efficientnet_lite0"], ArtefactStore(folder), bundled())
+            shutil.copytree(models_dir / "efficientnet_lite0", folder / "efficientnet_lite0", dirs_exist_ok=True)
+            quantize(BY_NAME["efficientnet_lite0"], ArtefactStore(folder), bundled())
     return folder
 
 

@@ -44,6 +44,7 @@ def _serve(settings: Settings, listener: socket.socket, early: EarlyLoad | None)
 
     from backend.app import create_app  # noqa: PLC0415
     from backend.batches.job_runs import JobRuns  # noqa: PLC0415
+    from backend.draining import DrainingServer  # noqa: PLC0415
     from backend.logs import configure_logs  # noqa: PLC0415
 
     try:
@@ -52,8 +53,9 @@ def _serve(settings: Settings, listener: socket.socket, early: EarlyLoad | None)
     except BotoCoreError as error:
         return _cannot_start(f"NINEFOLD_BUCKET is set, and boto3 is not: {error} AWS_DEFAULT_REGION names a region.")
     configure_logs(settings.log_format)
+    app = create_app(settings, early)
     config = uvicorn.Config(
-        create_app(settings, early),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -62,7 +64,7 @@ def _serve(settings: Settings, listener: socket.socket, early: EarlyLoad | None)
     gc.freeze()
     gc.enable()
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        DrainingServer(config, app, settings.drain_seconds).run(sockets=[listener])
     except KeyboardInterrupt:
         pass  # the second Ctrl-C, which uvicorn passes on
     finally:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from backend.api import batches, errors, predict, status
+from backend.api import batches, errors, predict, status, tokens
 from backend.api.middleware import BodyLimit, RequestRecord
 from backend.batches.job_runs import JobRuns
 from backend.batches.prediction import MOST_TOGETHER, Answering
@@ -27,6 +27,7 @@ from backend.settings import Settings
 from inference.artefacts import ArtefactStore
 from inference.scheduler import Priority
 
+VERSION = "0.1.0"
 DESCRIPTION = "What is on a picture: one to nine at a time, a thousand classes, several models."
 
 
@@ -35,7 +36,8 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
 
     `early`: the default variant, where its loading was begun before.
     """
-    metrics = Metrics()
+    metrics = Metrics(settings.drift_reference)
+    metrics.built(VERSION, settings.revision)
     store = ArtefactStore(settings.models_dir)
 
     @asynccontextmanager
@@ -49,24 +51,41 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
         await warm_up
         await predictor.close()
 
-    app = FastAPIOffline(title="Ninefold", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(title="Ninefold", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
     app.state.settings, app.state.metrics, app.state.store = settings, metrics, store
+    app.state.draining = False
     app.include_router(predict.router)
     app.include_router(batches.router)
     app.include_router(status.router)
+    app.include_router(tokens.router)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, stall_seconds=settings.stall_seconds)
+    _ask_for_keys(app, settings, metrics)
     app.add_middleware(RequestRecord, metrics=metrics)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["content-type"],
+            allow_headers=["content-type", "authorization"],
             expose_headers=["Retry-After", "X-Request-ID"],
             max_age=600,
         )
     return app
+
+
+def _ask_for_keys(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Keys and tokens, where there is a file of keys; else the application takes everybody."""
+    app.state.tokens = None
+    if settings.keys_file is None:
+        return
+    from backend.access.keys import KeyRing  # noqa: PLC0415  # a tenth of a second that no other server need wait
+    from backend.access.middleware import Access  # noqa: PLC0415
+    from backend.access.tokens import Tokens  # noqa: PLC0415
+
+    ring = KeyRing(settings.keys_file)
+    app.state.tokens = Tokens(ring)
+    app.add_middleware(Access, ring=ring, tokens=app.state.tokens, metrics=metrics)
 
 
 @asynccontextmanager
@@ -92,10 +111,13 @@ async def _batches(app: FastAPI, settings: Settings, predictor: Predictor, metri
             artefact=predictor.artefact,
             submit=lambda variant, pixels: predictor.scheduler.submit(variant, pixels, Priority.BULK),
             together=min(MOST_TOGETHER, settings.queue_images // 2),  # two submissions wait at a time
+            answered=metrics.answers.note_rows,
         ),
         restart,
         metrics.record_rows,
+        lambda outcome: metrics.batch_predictions.labels(outcome).inc(),
     )
+    metrics.watch_batches(lambda: worker.states)
     app.state.batches = Batches(
         storage, job_runs, views, predictor.artefact, settings.max_zip_bytes, worker.look_at, worker.dropped
     )

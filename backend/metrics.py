@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from collections import Counter as Count
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from backend.answers import Answers
+from backend.drift import References
+from contract.batches import State
 from contract.shards import Counts
 from inference.scheduler import Inference, Priority, Scheduler
 
@@ -14,9 +21,12 @@ _BATCH = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """One registry a server, so that several servers can live in one test process."""
+    """One registry a server, so that several servers can live in one test process.
 
-    def __init__(self) -> None:
+    `drift_reference`: the file of what the answers are compared with; without it the first ones since the start are it.
+    """
+
+    def __init__(self, drift_reference: Path | None = None) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -35,6 +45,12 @@ class Metrics:
         )
         self.decode_seconds = Histogram(
             "ninefold_decode_seconds", "Bytes to pixels, one image.", buckets=_LATENCY, registry=self.registry
+        )
+        self.queue_seconds = Histogram(
+            "ninefold_queue_seconds",
+            "From an interactive image's arrival to the thread that decodes it.",
+            buckets=_LATENCY,
+            registry=self.registry,
         )
         self.inference_seconds = Histogram(
             "ninefold_inference_seconds",
@@ -56,11 +72,34 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
-        self.ready = Gauge("ninefold_ready", "1 once the golden image got its expected answer.", registry=self.registry)
+        self.batch_predictions = Counter(
+            "ninefold_batch_predictions",
+            "Predictions of batches that ended here: done, failed, or stopped, which another server goes on with.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        # 0 is a figure too: from nothing to 1 is no increase.
+        for outcome in ("done", "failed", "stopped"):
+            self.batch_predictions.labels(outcome)
+        for outcome in ("ok", "error", "skipped"):
+            self.entries.labels(outcome)
+        self.answers = Answers(References(drift_reference))
+        self.registry.register(self.answers)
+        self.ready = Gauge(
+            "ninefold_ready", "1 while the model answers as expected, and all threads live.", registry=self.registry
+        )
+
+    def built(self, version: str, revision: str) -> None:
+        """Says which program this is."""
+        Info("ninefold_build", "What runs.", registry=self.registry).info({"version": version, "revision": revision})
 
     def watch(self, scheduler: Scheduler) -> None:
         """Reports the scheduler's queue at every scrape."""
         self.registry.register(_Queue(scheduler))
+
+    def watch_batches(self, states: Callable[[], Mapping[str, str]]) -> None:
+        """Reports at every scrape how many batches are in each state; `states` has each batch's."""
+        self.registry.register(_Batches(states))
 
     def record_rows(self, counts: Counts) -> None:
         """Counts the rows of one predicted shard."""
@@ -86,3 +125,15 @@ class _Queue(Collector):
             waiting.add_metric([priority.name.lower()], self._scheduler.waiting(priority))
         loaded = GaugeMetricFamily("ninefold_loaded_variants", "Models in memory.", value=len(self._scheduler.loaded))
         return [waiting, loaded]
+
+
+class _Batches(Collector):
+    def __init__(self, states: Callable[[], Mapping[str, str]]) -> None:
+        self._states = states
+
+    def collect(self) -> list[Metric]:
+        batches = GaugeMetricFamily("ninefold_batches", "Batches in the bucket by state.", labels=["state"])
+        counted = Count(self._states().values())
+        for state in (*State, "refused"):
+            batches.add_metric([state], counted[state])
+        return [batches]

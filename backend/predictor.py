@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from backend.decoding import Decoder
 from backend.early import EarlyLoad
 from backend.metrics import Metrics
 from backend.settings import Settings
+from contract.transform import Pixels, TransformSpec
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.card import BadCard
 from inference.choice import Choice, ModelMissing, choose, resolve
@@ -55,6 +57,7 @@ class Predictor:
             on_inference=metrics.record_inference,
         )
         metrics.watch(self.scheduler)
+        metrics.ready.set_function(lambda: self.ready and self.scheduler.alive)
 
     async def warm_up(self) -> None:
         """Loads the default variant and shows it the golden image; only the expected answer makes the server ready.
@@ -84,7 +87,6 @@ class Predictor:
             return str(error)
         self.choice = choice
         self.ready = True
-        self._metrics.ready.set(1)
         log.info("ready", variant=str(choice.variant), because=choice.reason, golden_image=answer.label)
         if choice.why_not_int8:
             log.info("not in int8", why=choice.why_not_int8)
@@ -174,9 +176,16 @@ class Predictor:
         Raises BadImage, and WrongAnswer where the network has none.
         """
         artefact = self.artefact(variant)
-        make = partial(self._decoder.pixels, read, artefact.card.transform)
+        make = partial(self._pixels, read, artefact.card.transform, time.perf_counter())
         logits = await self.scheduler.run_made(variant, make, Priority.INTERACTIVE)
-        return top_k(logits, artefact.card.labels, k)
+        predictions = top_k(logits, artefact.card.labels, k)
+        self._metrics.answers.note(variant, predictions[0])
+        return predictions
+
+    def _pixels(self, read: Callable[[], bytes], spec: TransformSpec, since: float) -> Pixels:
+        """In the thread that decodes."""
+        self._metrics.queue_seconds.observe(time.perf_counter() - since)
+        return self._decoder.pixels(read, spec)
 
     async def close(self) -> None:
         """Finishes what was accepted."""

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contract.keys import BadKeys, read_keys
 from contract.transform import ImageLimits
 from inference.openvino_classifier import cpu_count
 
@@ -42,6 +43,9 @@ class Settings(BaseSettings):
     max_image_megapixels: float = Field(50, gt=0, description="width × height of one image, in megapixels")
     max_body_mb: float = Field(230, gt=0, description="size of one request, in MB")
     shutdown_seconds: int = Field(30, ge=1, description="time to finish what was accepted when the server is stopped")
+    drain_seconds: float = Field(
+        0, ge=0, description="how long the server goes on answering, unready, once it is told to stop"
+    )
     bucket: str | None = Field(None, description="the bucket that batches lie in; without it, batches are off")
     s3_endpoint: str | None = Field(None, description="address of S3, and of Glue; without it: AWS's own")
     glue_endpoint: str | None = Field(None, description="address of Glue, where it is not that of S3")
@@ -51,6 +55,9 @@ class Settings(BaseSettings):
     glue_job: str = Field("ninefold-preprocess", description="name of the Glue job that preprocesses")
     max_zip_mb: float = Field(500, gt=0, le=5_000, description="size of one zip, in MB")
     page_origins: str = Field("", description="origins of pages whose scripts may call the API, separated by commas")
+    drift_reference: Path | None = Field(None, description="file of what answers are compared with; made if missing")
+    revision: str = Field("unknown", description="the commit that the program was built from, for the metrics")
+    keys_file: Path | None = Field(None, description="file of the keys that requests need; without it, they need none")
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
 
     @field_validator("max_images")
@@ -59,6 +66,16 @@ class Settings(BaseSettings):
         if images > so_far.data.get("queue_images", images):
             raise ValueError("a full request would never fit: it must not be above NINEFOLD_QUEUE_IMAGES")
         return images
+
+    @field_validator("keys_file")
+    @classmethod
+    def _can_be_read(cls, path: Path | None) -> Path | None:
+        if path:
+            try:
+                read_keys(path)
+            except BadKeys as bad:
+                raise ValueError(str(bad)) from bad
+        return path
 
     @property
     def image_limits(self) -> ImageLimits:

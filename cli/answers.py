@@ -36,12 +36,14 @@ class _Busy(CannotAnswer):
         self.retry_after = retry_after
 
 
-def ask_server(url: str, images: list[Path], model: str | None, precision: str | None, k: int) -> Results:
+def ask_server(
+    url: str, images: list[Path], model: str | None, precision: str | None, k: int, key: str | None = None
+) -> Results:
     """Sends the pictures, nine a request. Raises CannotAnswer."""
     params = {"model": model, "precision": precision, "top_k": k}
     wanted = {key: value for key, value in params.items() if value is not None}
     answer: Results = {"model": "", "precision": "", "results": []}
-    with client_for(url, httpx.Client) as client:
+    with client_for(url, httpx.Client, key) as client:
         for group in _groups(images):
             readable = [path for path in group if _unreadable(path) is None]
             sent = iter(_post(client, readable, wanted, answer))

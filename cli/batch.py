@@ -16,7 +16,7 @@ from cli.console import err, fail, printable
 from cli.pipeline import Course, Pipeline
 from cli.progress import PREDICTING, PREPROCESSING, UPLOADING, Tally, reporter
 from cli.results import Format, ResultsFile
-from cli.server import CannotAnswer
+from cli.server import CannotAnswer, ServerKey
 from cli.zips import Parcel, parcel_of_zip, parcels_of_folder
 from contract.ziplist import ZipLimits
 
@@ -43,10 +43,11 @@ class _Order:
     model: str | None
     precision: str | None
     keep: bool
+    key: str | None
     courses: list[Course] = field(default_factory=list)
 
 
-def batch(
+def batch(  # noqa: PLR0913, PLR0917  # one for each word of the command
     path: Annotated[Path, typer.Argument(help="A zip, or a folder.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where the rows go. Without it: ./NAME-results.json.")
@@ -60,10 +61,11 @@ def batch(
     keep: Annotated[
         bool, typer.Option("--keep/--delete", help="Whether the batches stay on the server until they expire.")
     ] = True,
+    key: ServerKey = None,
 ) -> None:
     """Takes a zip or a folder through a server's batches; HELP says it to people."""
     chosen, target = _target(path, output, format)
-    order = _Order(path, target, chosen, server, model, precision, keep)
+    order = _Order(path, target, chosen, server, model, precision, keep, key)
     try:
         code = asyncio.run(_run(order))
     except CannotAnswer as error:
@@ -93,7 +95,7 @@ def _target(path: Path, output: Path | None, format: Format | None) -> tuple[For
 
 
 async def _run(order: _Order) -> int:
-    api = BatchApi(order.server)
+    api = BatchApi(order.server, order.key)
     async with api.http:
         try:
             parcels = await _prepare(api, order)
@@ -186,12 +188,13 @@ async def _leave(api: BatchApi, courses: list[Course], keep: bool) -> None:
 
 def _say_what_goes_on(order: _Order) -> None:
     err.print("ninefold: stopped; no results were saved", style="red", markup=False)
+    with_key = '-H "Authorization: Bearer $NINEFOLD_API_KEY" ' if order.key else ""
     for course in order.courses:
         if course.uploaded and course.batch:
             name = printable(course.parcel.file_name)
             err.print(
                 f"Batch {course.batch} ({name}) goes on on the server. To delete it: "
-                f"curl -X DELETE {order.server.rstrip('/')}/v1/batches/{course.batch}",
+                f"curl {with_key}-X DELETE {order.server.rstrip('/')}/v1/batches/{course.batch}",
                 markup=False,
                 soft_wrap=True,
             )

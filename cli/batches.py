@@ -49,8 +49,8 @@ class _Away(Exception):
 class BatchApi:
     """A server's batches. All methods raise Refused, and CannotAnswer if nobody answers for some minutes."""
 
-    def __init__(self, url: str) -> None:
-        self.http = client_for(url, httpx.AsyncClient)
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.http = client_for(url, httpx.AsyncClient, key)
         self.url = str(self.http.base_url).rstrip("/")
 
     async def overview(self) -> dict[str, Any]:

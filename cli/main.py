@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import batch, models, predict
+from cli import batch, keys, models, predict
 
 app = typer.Typer(
     help="Ninefold: what is on a picture, said by the same models as the page and the server.",
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("predict")(predict.predict)
 app.command("batch", help=batch.HELP)(batch.batch)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 if __name__ == "__main__":
     app()

@@ -13,10 +13,10 @@ from rich.text import Text
 from cli.answers import Results, ask_server, predict_here
 from cli.console import err, fail, out, printable
 from cli.models import DEFAULT_DIR, ModelsDir
-from cli.server import CannotAnswer
+from cli.server import CannotAnswer, ServerKey
 
 
-def predict(
+def predict(  # noqa: PLR0913, PLR0917  # one for each word of the command
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="The pictures, as many as you like.")],
     server: Annotated[
         str | None,
@@ -27,12 +27,13 @@ def predict(
     top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many predictions a picture.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, in the shape of the API's answer.")] = False,
     models_dir: ModelsDir = DEFAULT_DIR,
+    key: ServerKey = None,
 ) -> None:
     """Say what is on each picture. Exit code 1: one or more could not be answered; 2: none was tried."""
     try:
         with err.status("Looking …"):
             if server:
-                results = ask_server(server, images, model, precision, top_k)
+                results = ask_server(server, images, model, precision, top_k, key)
             else:
                 results = predict_here(models_dir, images, model, precision, top_k)
     except CannotAnswer as error:

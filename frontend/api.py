@@ -115,18 +115,20 @@ class Model:
 
 @dataclass(frozen=True)
 class Status:
-    """How the server is, at the last look."""
+    """How the server is, at the last look. `locked`: it does not take this page's key, or wants one."""
 
-    state: Literal["ready", "starting", "away"] = "away"
+    state: Literal["ready", "starting", "locked", "away"] = "away"
     models: tuple[Model, ...] = ()
 
 
 class Api:
-    """A client for one server. Safe to share between visits."""
+    """A client for one server. Safe to share between visits. `key`: what a server wants that asks for keys."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, key: str = "") -> None:
+        self.has_key = bool(key)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         # No proxy from the environment: the server is a neighbour, often on loopback.
-        self._http = httpx.Client(base_url=base_url, trust_env=False)
+        self._http = httpx.Client(base_url=base_url, headers=headers, trust_env=False)
 
     def look(self) -> Status:
         """Never raises: a server that cannot be asked is away."""
@@ -135,6 +137,8 @@ class Api:
             return Status("ready", self.models())
         except Busy:
             return Status("starting")
+        except Refused as refused:
+            return Status("locked" if refused.status == 401 else "away")
         except ApiError:
             return Status("away")
 

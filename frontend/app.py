@@ -14,13 +14,18 @@ HERE = Path(__file__).resolve().parent
 if str(HERE.parent) not in sys.path:
     sys.path.insert(0, str(HERE.parent))
 
+from frontend import sign_in  # noqa: E402  # found from here on
+from frontend.settings import Settings  # noqa: E402
+
 st.set_page_config(page_title="Ninefold", page_icon=str(HERE / "assets" / "icon.png"), layout="wide")
 st.html(HERE / "assets" / "style.css")
 st.logo(str(HERE / "assets" / "wordmark.svg"), size="large")
-st.navigation(
+pages = st.navigation(
     [
         st.Page(HERE / "views" / "classify.py", title="Pictures", default=True),
         st.Page(HERE / "views" / "batch.py", title="Batch"),
     ],
     position="top",
-).run()
+)
+sign_in.let_in(Settings.read())
+pages.run()

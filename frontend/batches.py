@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from frontend.api import Api, Problem, VariantName, read
+from frontend.tokens import Tokens
 
 __all__ = ["Batch", "Batches", "Counts", "Expiry", "Limits", "Listing", "Notice", "PredictionRun", "Progress"]
 
@@ -130,6 +131,7 @@ class Batches:
     def __init__(self, api: Api, public_url: str) -> None:
         self._api = api
         self._public_url = public_url
+        self.tokens = Tokens(api)
 
     def all(self) -> Listing:
         """Everything the page lists."""
@@ -157,11 +159,14 @@ class Batches:
 
     def download(self, batch: str, variant: VariantName, form: str) -> str:
         """Where the browser gets the results as json, jsonl or csv, past this process."""
-        return self._public_url + _results(batch, variant, form)
+        token = self.tokens.results(batch).words
+        return self._public_url + _results(batch, variant, form) + (f"&{urlencode({'token': token})}" if token else "")
 
-    def pixels(self, batch: str) -> str:
-        """Where the browser gets what the network saw of an entry, with its number after the last slash."""
-        return f"{self._public_url}{_path(batch)}/pixels/"
+    def pixels(self, batch: str) -> Callable[[int], str]:
+        """Where the browser gets what the network saw of an entry."""
+        token = self.tokens.results(batch).words
+        base, query = f"{self._public_url}{_path(batch)}/pixels/", f"?{urlencode({'token': token})}" if token else ""
+        return lambda entry: f"{base}{entry}{query}"
 
 
 def _path(batch: str) -> str:

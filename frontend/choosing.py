@@ -12,9 +12,9 @@ __all__ = ["choose_model", "choose_precision", "connection"]
 
 
 @st.cache_resource
-def connection(api_url: str) -> Api:
+def connection(api_url: str, api_key: str) -> Api:
     """One client for all visits."""
-    return Api(api_url)
+    return Api(api_url, api_key)
 
 
 def choose_model(ready: Sequence[Model], key: str = "model") -> Model | None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from frontend.api import Api, ApiError, Busy, Model, Refused, Unreachable, VariantName
 from frontend.batches import Batch, Batches, Listing
+from frontend.tokens import Token
 
 __all__ = ["Desk", "Trouble"]
 
@@ -44,6 +45,7 @@ class Desk:
     changes: int = 0
     models: tuple[Model, ...] | None = None
     """What may be asked; None while nobody could tell."""
+    _token: Token | None = field(default=None, repr=False)
     _looked: float = float("-inf")
     _models_looked: float = float("-inf")
     _shown: object = field(default=None, repr=False)
@@ -63,6 +65,9 @@ class Desk:
         """Looks at the server, unless that was done a moment ago. Never raises."""
         if not afresh and self.clock() - self._looked < LOOK_EVERY:
             return
+        if self._token and self.clock() >= self._token.until:
+            self._token = None
+            self.changes += 1  # what the browser was handed is over soon: drawn anew, it gets others
         try:
             self.listing, self.trouble = self.batches.all(), None
         except ApiError as error:
@@ -72,6 +77,16 @@ class Desk:
         if seen != self._shown:
             self._shown = seen
             self.changes += 1
+
+    def upload_token(self) -> str:
+        """What the browser sends the next zip by; empty where none is needed."""
+        self._token = self.batches.tokens.upload(self._token)
+        return self._token.words
+
+    def used(self, batch: str) -> None:
+        """The browser has announced this batch: its token is good for no other."""
+        if self._token and self._token.batch == batch:
+            self._token = None
 
     def look_at_models(self) -> None:
         """The models that may be asked; known ones stay known while the server is away."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from frontend import gallery
@@ -46,7 +48,7 @@ def explore(batches: Batches, batch: Batch) -> None:
             found = rows.find(wanted)
             _histogram(found)
         with st.container(key="found"):
-            _show(found, wanted, batches.pixels(batch.id))
+            _show(found, wanted, batch.id, batches.pixels(batch.id))
 
 
 def _choose_run(batch: Batch) -> PredictionRun:
@@ -85,7 +87,7 @@ def _histogram(found: Found) -> None:
         st.html(f'<div class="nf-small">Most frequent of {len(counts):,} classes</div>{gallery.frequent(counts)}')
 
 
-def _show(found: Found, wanted: Wanted, pixels: str) -> None:
+def _show(found: Found, wanted: Wanted, batch: str, pixels: Callable[[int], str]) -> None:
     """A page of the rows, and the way to the next."""
     with st.container(key="found-head", horizontal=True, vertical_alignment="center"):
         here = st.container(width="stretch")
@@ -96,7 +98,7 @@ def _show(found: Found, wanted: Wanted, pixels: str) -> None:
     pages = max(1, -(-total // most))
     # Other filters begin at their first page.
     place = st.session_state.get("place")
-    page = min(place[1], pages) if place and place[0] == (wanted, view, pixels) else 1
+    page = min(place[1], pages) if place and place[0] == (wanted, view, batch) else 1
     first, last = (page - 1) * most, min(page * most, total)
     among = f"{first + 1:,}–{last:,} of {count(total, 'file')}" if total else "Nothing fits the filters"
     here.html(f'<div class="nf-among" role="status">{among}</div>')
@@ -104,7 +106,7 @@ def _show(found: Found, wanted: Wanted, pixels: str) -> None:
     if shown:
         st.html(gallery.pictures(shown, pixels) if view == "Pictures" else gallery.table(shown, pixels))
     if pages > 1:
-        _turn((wanted, view, pixels), page, pages)
+        _turn((wanted, view, batch), page, pages)
 
 
 def _turn(among: object, page: int, pages: int) -> None:

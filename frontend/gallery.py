@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from frontend.rows import TOP, Row
@@ -19,12 +19,12 @@ _REASONS = {
 }
 
 
-def pictures(rows: Sequence[Row], pixels: str) -> str:
-    """A tile for each row. `pixels`: the address of an entry's picture, without its number."""
+def pictures(rows: Sequence[Row], pixels: Callable[[int], str]) -> str:
+    """A tile for each row. `pixels`: the address of an entry's picture, by its number."""
     return f'<div class="nf-tiles" role="list">{"".join(_tile(row, pixels) for row in rows)}</div>'
 
 
-def table(rows: Sequence[Row], pixels: str) -> str:
+def table(rows: Sequence[Row], pixels: Callable[[int], str]) -> str:
     """A line for each row: picture, name, what it is."""
     return f'<div class="nf-lines" role="list">{"".join(_line(row, pixels) for row in rows)}</div>'
 
@@ -44,7 +44,7 @@ def _class(label: str, number: int, longest: int) -> str:
     )
 
 
-def _tile(row: Row, pixels: str) -> str:
+def _tile(row: Row, pixels: Callable[[int], str]) -> str:
     if row["status"] == "ok":
         best = f"<b>{escape(row['label1'])}</b><span>{escape(share(row['probability1']))}</span>"
         under = f'<div class="nf-tile-best">{best}</div>'
@@ -53,7 +53,7 @@ def _tile(row: Row, pixels: str) -> str:
     return f'<div class="nf-tile" role="listitem">{_thumb(row, pixels)}{under}{_name(row)}</div>'
 
 
-def _line(row: Row, pixels: str) -> str:
+def _line(row: Row, pixels: Callable[[int], str]) -> str:
     said = _predictions(row) if row["status"] == "ok" else f'<div class="nf-line-why">{_why(row)}</div>'
     return f'<div class="nf-line" role="listitem">{_thumb(row, pixels)}{_name(row)}{said}</div>'
 
@@ -72,11 +72,11 @@ def _predictions(row: Row) -> str:
     )
 
 
-def _thumb(row: Row, pixels: str) -> str:
+def _thumb(row: Row, pixels: Callable[[int], str]) -> str:
     if row["status"] != "ok":
         return f'<div class="nf-thumb nf-none nf-none-{escape(row["status"], quote=True)}"></div>'
     # The name stands beside it: to hear it twice would help nobody.
-    source = escape(f"{pixels}{int(row['entry'])}", quote=True)
+    source = escape(pixels(int(row["entry"])), quote=True)
     return f'<div class="nf-thumb"><img src="{source}" alt="" loading="lazy" width="224" height="224"></div>'
 
 

@@ -37,9 +37,9 @@ class Told:
     batch: str
 
 
-def uploader(public_api_url: str, limits: Limits, on_told: Callable[[], None]) -> None:
-    """Draws it; `on_told` is called when there is something to read by `told`."""
-    data = {"api": public_api_url, "max_bytes": limits.zip_bytes, "max_entries": limits.entries}
+def uploader(public_api_url: str, limits: Limits, token: str, on_told: Callable[[], None]) -> None:
+    """Draws it; `on_told` is called when there is something to read by `told`. `token`: for the next zip, or empty."""
+    data = {"api": public_api_url, "token": token or None, "max_bytes": limits.zip_bytes, "max_entries": limits.entries}
     _component(key=KEY, data=data, on_told_change=on_told)
 
 

@@ -79,6 +79,8 @@ def main(argv: Sequence[str]) -> None:
     """Runs the job. Raises JobFailed, with the message as its last line."""
     watch = Stopwatch()
     job = read_arguments(argv)
+    # Whoever looks for a batch's log finds by this line the run's, whose other lines do not name it.
+    print(json.dumps({"event": "started", "batch": job.upload.batch, "key": str(job.upload)}), flush=True)
     try:
         done = preprocess(job, watch)
     except BadZip as refusal:

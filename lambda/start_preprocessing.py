@@ -102,7 +102,7 @@ class Starter:
             try:
                 outcomes.append(self._deliver(record))
             except Exception as error:  # noqa: BLE001  # it is raised below, after the other records had their turn
-                self._log("failed", error=repr(error))
+                self._log("failed", **_about(record), error=repr(error))
                 failures.append(error)
         if failures:
             raise failures[0]
@@ -280,6 +280,14 @@ class Starter:
 
 def _key(record: Mapping[str, Any]) -> str:
     return unquote_plus(record["s3"]["object"]["key"])
+
+
+def _about(record: Mapping[str, Any]) -> dict[str, str]:
+    """The key, for the log, of a record that may lack anything."""
+    try:
+        return {"key": _key(record)}
+    except (KeyError, TypeError):
+        return {}
 
 
 def _status(error: ClientError) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from backend.access.tokens import Grant
 from backend.api.batch_schemas import (
     ArrivedPart,
     BatchBody,
@@ -25,11 +26,12 @@ from backend.api.batch_schemas import (
 )
 from backend.api.errors import not_ready
 from backend.api.schemas import ErrorBody
-from backend.batches.errors import BatchProblem
+from backend.batches.errors import BatchProblem, wrong_state
 from backend.batches.results import FORMATS
 from backend.batches.service import Batches
 from backend.batches.uploads import PRESIGNED_SECONDS
 from backend.predictor import Predictor
+from contract.batches import State
 from contract.ziplist import ZipLimits
 
 _ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (404, 409, 413, 422, 503)}
@@ -52,9 +54,10 @@ Found = Annotated[Batches, Depends(_batches)]
 
 
 @router.post("", status_code=201)
-def create(batches: Found, new: NewBatch) -> CreatedBatch:
+def create(request: Request, batches: Found, new: NewBatch) -> CreatedBatch:
     """Announces a zip. Its parts then go straight to S3."""
-    upload = batches.create(new.filename, new.size_bytes)
+    grant: Grant | None = request.scope.get("grant")
+    upload = batches.create(new.filename, new.size_bytes, grant.batch if grant else None)
     return CreatedBatch(id=upload.batch, upload=UploadPlan(part_size=upload.part_bytes, parts=upload.parts))
 
 
@@ -145,6 +148,8 @@ def pixels(batches: Found, batch: BatchId, entry: Annotated[int, Path(ge=0)]) ->
 
 
 @router.delete("/{batch}", status_code=204)
-def delete(batches: Found, batch: BatchId) -> None:
+def delete(request: Request, batches: Found, batch: BatchId) -> None:
     """Stops what is going on, and removes the zip, the pixels and the results."""
+    if "grant" in request.scope and batches.views.one(batch).state is not State.CREATED:
+        raise wrong_state("The zip has arrived, and what it has become is removed with a key alone.")
     batches.delete(batch)

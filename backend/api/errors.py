@@ -6,7 +6,10 @@
     ├── body_too_large                                                          413
     ├── upload_stalled                                                          408
     ├── unknown_model, or no such path 404 · method_not_allowed 405 · model_missing 409
+    ├── unauthorized 401 · forbidden (a token's other use) 403 · rate_limited (of a key) 429
+    ├── keys_off, too_old (of a token)                                          409
     ├── overloaded 429 · not_ready 503        both with Retry-After
+    ├── draining (of /readyz alone: about to stop, still answering)             503
     ├── model_damaged                                                           503
     ├── disk_full (no room for what is being uploaded)                          507
     ├── of a batch: see backend.batches.errors

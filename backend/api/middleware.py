@@ -1,4 +1,4 @@
-"""What wraps every request: its id, its line in the log, its metrics, the limit of its body."""
+"""What wraps every request: its id, its line in the log, its metrics, its answer's safety, the limit of its body."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Iterable
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,8 +22,17 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 # What an open page asks every second or two: in the metrics, but in the log only when it fails.
 _POLLED = frozenset({"/v1/models", "/v1/batches", "/v1/batches/{batch}", "/v1/batches/{batch}/pixels/{entry}"})
 CLIENT_GONE = 499
-_REFUSED = 429
+_REFUSED = (401, 429)
 _REFUSALS_SECONDS = 1.0
+_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+_NOTHING_LOADS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_NOT_KEPT = (b"cache-control", b"no-store")
+# What people look at: the documentation brings its own scripts, one of them within the page.
+_DOCUMENTATION = ("/docs", "/redoc", "/static-offline-docs")
+_OWN_LOADS = (
+    b"content-security-policy",
+    b"default-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:; frame-ancestors 'none'",
+)
 
 
 class RequestRecord:
@@ -31,7 +41,7 @@ class RequestRecord:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._refused, self._said_at = 0, 0.0
+        self._refusals = {status: _Refusals() for status in _REFUSED}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -46,7 +56,8 @@ class RequestRecord:
             nonlocal status, answering
             if message["type"] == "http.response.start":
                 status, answering = message["status"], True
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = _with_safety(scope["path"], message["headers"])
+                message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -66,7 +77,8 @@ class RequestRecord:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(scope["method"], route, status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        if status == _REFUSED and not self._due():
+        refusals = self._refusals.get(status)
+        if refusals and not refusals.due():
             return
         polled = scope["method"] == "GET" and route in _POLLED and status < 400
         if scope["path"] not in _QUIET and not polled:
@@ -74,17 +86,34 @@ class RequestRecord:
             path = scope.get("raw_path", b"").decode(
                 "ascii", "replace"
             )  # percent-encoded: nothing a terminal would obey
-            more = {"refused": self._refused} if status == _REFUSED else {}
+            more = {"refused": refusals.number} if refusals else {}
+            if "key" in scope:
+                more["key"] = scope["key"]
             log.info("request", method=scope["method"], path=path, status=status, milliseconds=milliseconds, **more)
 
-    def _due(self) -> bool:
-        """Whether a refusal gets a line: one a second, with the number since the start. Else they would be the load."""
-        self._refused += 1
+
+class _Refusals:
+    """Those of one status. A line a second tells their number since the start: else their lines would be the load."""
+
+    def __init__(self) -> None:
+        self.number, self._said_at = 0, 0.0
+
+    def due(self) -> bool:
+        """Counts one; whether it gets a line."""
+        self.number += 1
         now = time.monotonic()
         if now < self._said_at + _REFUSALS_SECONDS:
             return False
         self._said_at = now
         return True
+
+
+def _with_safety(path: str, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers, and those that tell a browser to load nothing, guess nothing and keep nothing of an answer."""
+    if path.startswith(_DOCUMENTATION):
+        return [*headers, *_HEADERS, _OWN_LOADS]
+    kept = _NOT_KEPT[0] in dict(headers)
+    return [*headers, *_HEADERS, _NOTHING_LOADS] if kept else [*headers, *_HEADERS, _NOTHING_LOADS, _NOT_KEPT]
 
 
 class BodyLimit:

@@ -35,6 +35,8 @@ async def readyz(request: Request) -> StatusBody:
     predictor: Predictor = request.app.state.predictor
     if not predictor.scheduler.alive:
         raise not_ready("a worker of the scheduler has died, and the server must be restarted")
+    if request.app.state.draining:
+        raise ApiError(503, "draining", "The server is about to stop: send nothing more.")
     if not predictor.ready:
         raise not_ready(predictor.why_not_ready)
     return StatusBody(status="ready")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ __all__ = ["JobRuns", "RunStatus"]
 
 log = structlog.get_logger()
 _MOVING = ("STARTING", "RUNNING", "STOPPING", "WAITING")
+_NO_ROOM = re.compile("concurrent|capacity|unavailable", re.IGNORECASE)
 _AFTER_SENDING = (ReadTimeoutError, ConnectionClosedError)
 _MOST_ATTEMPTS = 10
 _STOP_SECONDS = 25
@@ -29,16 +31,24 @@ _STOP_SECONDS = 25
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What Glue says of a run: its id, its state in Glue's own word, its error's text."""
+    """What Glue says of a run: its id, its state in Glue's own word, its error's text, how many seconds it worked."""
 
     id: str
     state: str
     message: str = ""
+    seconds: int = 0
 
     @property
     def moving(self) -> bool:
         """Whether something may still come of it."""
         return self.state in _MOVING
+
+    @property
+    def never_began(self) -> bool:
+        """Whether Glue gave it up, after queueing it or at once, because it had no room for it: that may pass."""
+        if self.state == "EXPIRED":
+            return True
+        return self.state in ("FAILED", "ERROR") and not self.seconds and _NO_ROOM.search(self.message) is not None
 
 
 class JobRuns:
@@ -86,7 +96,8 @@ class JobRuns:
                 run = self._glue.get_job_run(JobName=job_name, RunId=run_id)["JobRun"]
             except self._glue.exceptions.EntityNotFoundException:
                 return None
-        return RunStatus(run_id, run.get("JobRunState", "UNKNOWN"), run.get("ErrorMessage", ""))
+        state, message = run.get("JobRunState", "UNKNOWN"), run.get("ErrorMessage", "")
+        return RunStatus(run_id, state, message, run.get("ExecutionTime", 0))
 
 
 @contextmanager

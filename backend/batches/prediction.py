@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -29,6 +29,8 @@ _RETRY_SECONDS = 2.0
 _WRITE_SECONDS = 20.0
 
 T = TypeVar("T")
+Top = tuple[int, float]
+"""An image's most probable class: its index and its probability."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Answering:
     artefact: Callable[[Variant], Artefact]
     submit: Callable[[Variant, Pixels], Awaitable[Logits]]
     together: int = MOST_TOGETHER
+    answered: Callable[[Variant, Iterable[Top]], None] = lambda *_: None
+    """Is told the answers of each finished shard, in the event loop."""
 
 
 class InThread(Protocol):
@@ -145,9 +149,11 @@ class Prediction:
 
     async def _predict_shard(self, plan: ShardPlan, rows: ShardRows, pixels: Pixels | None) -> None:
         logits = await self._classify(pixels) if pixels is not None else []
-        lines = await self._in_thread(lambda: self._lines(rows.rows, logits))
+        tops: list[Top] = []
+        lines = await self._in_thread(lambda: self._lines(rows.rows, logits, tops))
         await self._put_once(self._work.results.part(plan.number), lines)
         self._on_rows(rows.counts)
+        self._answering.answered(self._work.variant, tops)
 
     async def _classify(self, pixels: Pixels) -> list[Logits]:
         """One float32[C] an image."""
@@ -164,15 +170,16 @@ class Prediction:
             for part in parts:
                 part.cancel()
 
-    def _lines(self, rows: list[Row], logits: list[Logits]) -> bytes:
+    def _lines(self, rows: list[Row], logits: list[Logits], tops: list[Top]) -> bytes:
         answers: Iterator[Logits] = iter(logits)
-        return b"".join(dump(self._row(row, answers)) + b"\n" for row in rows)
+        return b"".join(dump(self._row(row, answers, tops)) + b"\n" for row in rows)
 
-    def _row(self, row: Row, answers: Iterator[Logits]) -> dict[str, Any]:
+    def _row(self, row: Row, answers: Iterator[Logits], tops: list[Top]) -> dict[str, Any]:
         if row["status"] != "ok":
             return row
-        predictions = [asdict(found) for found in top_k(next(answers), self._artefact.card.labels, TOP_K)]
-        return {**row, "predictions": predictions}
+        found = top_k(next(answers), self._artefact.card.labels, TOP_K)
+        tops.append((found[0].index, found[0].probability))
+        return {**row, "predictions": [asdict(prediction) for prediction in found]}
 
     async def _put_once(self, key: str, data: bytes) -> None:
         """The first one wins: whoever predicted the same meanwhile has the same rows."""

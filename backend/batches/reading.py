@@ -146,7 +146,7 @@ class Reader:
         )
         run = self._run(source) if evidence.run else None
         status = self._run_status(run) if run and self._is_open(source, evidence) else None
-        failed = status is not None and not status.moving and not base.starting
+        failed = status is not None and not (status.moving or status.never_began or base.starting)
         state = state_of(evidence, upload=base.upload is not None, run_failed=failed)
         if state in (State.DONE, State.PREDICTING):
             state = _by_predictions({found.state for found in predictions}, bool(tensors))
@@ -170,6 +170,9 @@ class Reader:
                 detail, restartable = self._claim(source)
                 progress = Progress("preprocessing", detail, 0, 0, None)
                 return replace(view, progress=progress, restartable=restartable)
+            case State.PREPROCESSING if view.run_status and view.run_status.never_began:
+                detail = "The job waited for its turn in vain, and will be started again."
+                return replace(view, progress=Progress("preprocessing", detail, 0, 0, None), restartable=True)
             case State.PREPROCESSING:
                 return self._preprocessing(view, source, evidence)
             case _ if any(found.state == "predicting" for found in view.predictions):

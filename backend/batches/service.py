@@ -51,9 +51,9 @@ class Batches:
         self._worker_looks = worker_looks
         self._worker_dropped = worker_dropped
 
-    def create(self, file_name: str, size_bytes: int) -> Upload:
-        """Announces an upload. Raises BatchProblem."""
-        return self._uploads.create(file_name, size_bytes)
+    def create(self, file_name: str, size_bytes: int, batch: str | None = None) -> Upload:
+        """Announces an upload, under a fresh id unless it is given one. Raises BatchProblem."""
+        return self._uploads.create(file_name, size_bytes, batch)
 
     def upload(self, batch: str) -> Upload:
         """The announced upload, complete or not. Raises BatchProblem."""

@@ -89,18 +89,23 @@ class Uploads:
         self._storage = storage
         self._most_bytes = most_bytes
 
-    def create(self, file_name: str, size_bytes: int) -> Upload:
-        """Raises BatchProblem for what will be no batch anyway."""
+    def create(self, file_name: str, size_bytes: int, batch: str | None = None) -> Upload:
+        """Raises BatchProblem for what will be no batch anyway. `batch`: its id, good for this one zip; else fresh."""
         if not file_name.lower().endswith(".zip"):
             raise BatchProblem(422, "not_a_zip", "The file's name does not end in .zip. Make a zip of the pictures.")
         if size_bytes <= 0:
             raise BatchProblem(422, "empty_file", "The file is empty. Choose it again; it may not have been saved.")
         if size_bytes > self._most_bytes:
             raise too_large(size_bytes, self._most_bytes)
-        keys = BatchKeys(str(ULID()))
+        name = file_name.replace("\\", "/").rsplit("/", 1)[-1][-_LONGEST_NAME:]
+        if batch and (known := self._announced(batch)):
+            if (known.file_name, known.size_bytes) != (name, size_bytes):
+                raise wrong_state("Another zip was announced by this token. Reload the page for another one.")
+            return known
+        keys = BatchKeys(batch or str(ULID()))
         key = keys.upload(file_name)
         request = {
-            "filename": file_name.replace("\\", "/").rsplit("/", 1)[-1][-_LONGEST_NAME:],
+            "filename": name,
             "size_bytes": size_bytes,
             "part_size": PART_BYTES,
             "key": key,
@@ -116,6 +121,15 @@ class Uploads:
             return Upload(self._storage, batch, json.loads(self._storage.get(BatchKeys(batch).request).data))
         except (Missing, ValueError, KeyError, TypeError) as error:
             raise unknown_batch(batch) from error
+
+    def _announced(self, batch: str) -> Upload | None:
+        """What an earlier request announced, whose answer may have been lost."""
+        try:
+            return self.find(batch)
+        except BatchProblem as problem:
+            if problem.code != "unknown_batch":
+                raise
+            return None
 
 
 def too_large(size: int, most: int) -> BatchProblem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TypeVar
@@ -47,6 +47,7 @@ class Worker:
         answering: Answering,
         restart: Callable[[BatchView], None],
         on_rows: Callable[[Counts], None] = lambda _: None,
+        on_end: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.owner = uuid.uuid4().hex
         self.current: str | None = None
@@ -57,12 +58,19 @@ class Worker:
         self._storage = storage
         self._views = views
         self._on_rows = on_rows
+        self._on_end = on_end
+        self._states: dict[str, str] = {}
         self._asked: list[str] = []
         self._poke = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._next_look: dict[str, float] = {}
         self._predicting: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run(), name="batch-worker")
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """Every batch's state when the worker last looked: a minute ago, of ended ones ten, or a prediction longer."""
+        return self._states
 
     def look_at(self, batch: str) -> None:
         """There is something to do for this batch, now. From any thread."""
@@ -117,13 +125,16 @@ class Worker:
         due = [name for name in sorted(names) if self._next_look.get(name, 0.0) <= now]
         for gone in self._next_look.keys() - set(names):
             del self._next_look[gone]
+            self._states.pop(gone, None)
         return list(dict.fromkeys([*asked, *due]))
 
     async def _look_at(self, batch: str) -> None:
         """One batch. What is wrong with it must not keep the others waiting."""
         self._next_look[batch] = time.monotonic() + _LOOK_WAITING_SECONDS
         try:
-            await self._work_off(await self._in_thread(lambda: self._views.one(batch)))
+            view = await self._in_thread(lambda: self._views.one(batch))
+            self._states[batch] = _state(view)
+            await self._work_off(view)
         except StorageAway:
             raise
         except BatchProblem as problem:
@@ -137,7 +148,7 @@ class Worker:
         wanted = [found for found in view.predictions if found.state == "predicting"]
         if wanted or view.state in _ENDED:
             self._next_look[view.id] = time.monotonic() + (0.0 if wanted else _LOOK_ENDED_SECONDS)
-        if view.restartable and view.run is None and view.id not in self._dropped:
+        if view.restartable and _never_began(view) and view.id not in self._dropped:
             log.info("nobody started the preprocessing", batch=view.id)
             await self._in_thread(lambda: self._restart(view))
         for found in wanted:
@@ -176,13 +187,18 @@ class Worker:
             try:
                 await self._prediction(view, variant, lease).run()
                 log.info("predicted")
+                self._on_end("done")
             except LeaseLost as lost:
                 log.warning("lease lost", why=str(lost))
+                self._on_end("stopped")
             except (Closed, Overloaded, asyncio.CancelledError) as stopped:
                 log.info("stopped", why=type(stopped).__name__)
+                self._on_end("stopped")
                 await asyncio.shield(self._in_thread(lease.release))
             except Exception as failed:  # noqa: BLE001  # the person is told, and the worker goes on
                 error = _reason(failed)
+                log.warning("not predicted", code=error[0], why=error[1])
+                self._on_end("failed")
                 await self._in_thread(lambda: lease.release(error))
 
     def _prediction(self, view: BatchView, variant: Variant, lease: HeldLease) -> Prediction:
@@ -195,6 +211,16 @@ class Worker:
     def _in_thread(self, call: Callable[[], T]) -> asyncio.Future[T]:
         # Threads of our own: the end of the process does not wait for those that wait for S3.
         return asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _state(view: BatchView) -> str:
+    """`failed` only if it can be started again: a zip that never can be, `refused`, is its sender's matter."""
+    return "refused" if view.state is State.FAILED and not view.restartable else view.state
+
+
+def _never_began(view: BatchView) -> bool:
+    """Whether no run was ever started, or AWS gave up the one that was before it began."""
+    return view.run is None or (view.run_status is not None and view.run_status.never_began)
 
 
 def _reason(failed: Exception) -> tuple[str, str]:

@@ -3,6 +3,9 @@
 // behind this file, shows it.
 const PARALLEL = 4, ATTEMPTS = 5, SIGNED_AT_ONCE = 8, STALL_MS = 60_000, PAUSE_MS = 500, KEY = "ninefold.upload.";
 const MOVING = ["preparing", "uploading", "completing"];
+// Where the server asks for keys: `fresh`, the page's latest token, good for one batch, and `spent`, the one that was used.
+const TOKENS = (globalThis.ninefoldTokens ??= { fresh: null, spent: null });
+const RENEW_MS = 20 * 60_000, GOOD_MS = 50 * 60_000;
 
 // ---- words --------------------------------------------------------------------------------------------------------
 const size = bytes => bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : bytes >= 1e6 ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} KB`;
@@ -35,20 +38,36 @@ function mark(buffer) {
 }
 
 // ---- the two who answer: the server (JSON) and the storage (parts) ------------------------------------------------------
-async function ask(api, method, path, body, signal) {
+async function ask(api, method, path, body, signal, token) {
   const clock = new AbortController(), timer = setTimeout(() => clock.abort(), STALL_MS), stop = () => clock.abort();
   signal?.addEventListener("abort", stop);
   try {
-    const response = await fetch(api + path, { method, signal: clock.signal, body: body && JSON.stringify(body), headers: body ? { "Content-Type": "application/json" } : {} });
+    const response = await fetch(api + path, { method, signal: clock.signal, body: body && JSON.stringify(body),
+      headers: { ...(body && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) } });
     if (response.ok) return response.status === 204 ? null : await response.json();
     const error = (await response.json().catch(() => null))?.error ?? {};
     const wait = 1000 * Math.min(30, Number(response.headers.get("Retry-After")) || 0);
     throw new Trouble(error.message ?? `The server answered with status ${response.status}.`, { status: response.status, code: error.code, wait,
-      passing: response.status === 429 || response.status >= 500, final: [413, 415, 422].includes(response.status) });
+      passing: response.status === 429 || response.status >= 500 || (token && response.status === 401), final: [413, 415, 422].includes(response.status) });
   } catch (error) {
     if (error instanceof Trouble) throw error;
     throw new Trouble(`This browser cannot reach the server at ${api}.`, { passing: true });
   } finally { clearTimeout(timer); signal?.removeEventListener("abort", stop); }
+}
+
+// The record's token anew: by itself while it is good, else by the page's, which tells that the person is signed in.
+async function renew(api, record, signal) {
+  if (!record.token) throw new Trouble("This upload began before the server asked for keys. Begin anew.", { status: 404 });
+  const by = Date.now() - record.had < GOOD_MS ? record.token : TOKENS.fresh;
+  ({ token: record.token } = await ask(api, "POST", "/v1/tokens/renew", { token: record.token }, signal, by));
+  record.had = Date.now();
+  kept.put(record);
+}
+
+// Which parts of an interrupted upload have arrived.
+async function arrived(api, record, signal) {
+  if (TOKENS.fresh) await renew(api, record, signal);
+  return ask(api, "GET", `/v1/batches/${encodeURIComponent(record.id)}/upload`, null, signal, record.token);
 }
 
 function put(url, bytes, signal, moved) {   // fetch tells no progress
@@ -130,7 +149,12 @@ class Job {
       }
     }
   }
-  ask(method, rest, body) { return this.patiently(() => ask(this.api, method, this.path + rest, body, this.signal)); }
+  ask(method, rest, body) { return this.patiently(() => this.once(method, rest, body, this.signal)); }
+  async once(method, rest, body, signal) {
+    const { record } = this;
+    if (record.token && Date.now() - record.had > RENEW_MS) await renew(this.api, record, signal);
+    return ask(this.api, method, this.path + rest, body, signal, record.token);
+  }
 
   async check() {
     const { file, most } = this;
@@ -152,18 +176,24 @@ class Job {
   async begin() {
     const others = [];
     for (const record of kept.all(this.api)) {
-      const found = await this.patiently(() => ask(this.api, "GET", `/v1/batches/${encodeURIComponent(record.id)}/upload`, null, this.signal)).catch(error => { if ([404, 409].includes(error.status)) return null; throw error; });
+      const found = await this.patiently(() => arrived(this.api, record, this.signal)).catch(error => { if ([404, 409].includes(error.status)) return null; throw error; });
       if (!found) kept.drop(record.id);
       else if (await this.continues(record, found)) return;
       else others.push(record.name);
     }
     if (others.length) this.other = `This is not the file whose upload was interrupted (${quoted(others[0])}), so it is sent as a new batch.`;
     const { name, size: bytes } = this.file;
-    this.creating = this.patiently(() => ask(this.api, "POST", "/v1/batches", { filename: name, size_bytes: bytes }));
+    let token = null;
+    this.creating = this.patiently(async () => {
+      token = TOKENS.fresh;
+      if (token && token === TOKENS.spent) throw new Trouble("The page has not got ready for another zip yet. Try again.", { passing: true });
+      return ask(this.api, "POST", "/v1/batches", { filename: name, size_bytes: bytes }, undefined, token);
+    });
     const made = await this.creating;
+    TOKENS.spent = token;
     this.id = made.id;
     this.upload = { ...made.upload, arrived: [] };
-    this.record = { id: made.id, api: this.api, name, size: bytes, marks: {} };
+    this.record = { id: made.id, api: this.api, name, size: bytes, marks: {}, token, had: Date.now() };
     kept.put(this.record);
     if (!this.over) this.tell("created");
   }
@@ -208,7 +238,7 @@ class Job {
     if (!(this.urls.get(number)?.until > Date.now())) {
       const next = Array.from({ length: this.upload.parts - number }, (_, at) => number + 1 + at).filter(part => !this.sent.has(part) && !this.urls.has(part));
       const parts = [number, ...next.slice(0, SIGNED_AT_ONCE - 1)];
-      const coming = ask(this.api, "POST", `${this.path}/upload/urls`, { parts }, this.signal);
+      const coming = this.once("POST", "/upload/urls", { parts }, this.signal);
       for (const part of parts) this.urls.set(part, { coming, until: Date.now() + 600_000 });
       coming.catch(() => { for (const part of parts) this.urls.delete(part); });
     }
@@ -246,14 +276,14 @@ class Job {
     await this.creating?.catch(() => null);
     let words = "The upload was cancelled, and what had arrived is removed.";
     // What has arrived in full is a batch by now, and is not removed by the way.
-    const there = this.id && await ask(this.api, "GET", this.path).catch(() => null);
+    const there = this.id && await this.once("GET", "").catch(() => null);
     if (there && there.state !== "created") {
       kept.drop(this.id);
       this.set("done");
       return this.tell("completed");
     }
     if (this.id) {
-      await ask(this.api, "DELETE", this.path).catch(error => { if (error.status !== 404) words = `The upload was cancelled here. What had arrived stays for a while: ${error.message}`; });
+      await this.once("DELETE", "").catch(error => { if (error.status !== 404) words = `The upload was cancelled here. What had arrived stays for a while: ${error.message}`; });
       kept.drop(this.id);
     }
     this.set("cancelled", words);

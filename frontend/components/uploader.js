@@ -36,24 +36,24 @@ async function recall(view) {
   const api = view.data.api, rows = [];
   for (const record of kept.all(api)) {
     if (record.id === PAGE.job?.id) continue;
-    const path = `/v1/batches/${encodeURIComponent(record.id)}`;
-    const upload = await ask(api, "GET", `${path}/upload`).catch(error => error);
+    const upload = await arrived(api, record).catch(error => error);
     if (upload.status === 404 || upload.status === 409) { kept.drop(record.id); continue; }
-    rows.push(unfinished(view, record, path, upload.arrived));
+    rows.push(unfinished(view, record, upload.arrived));
   }
   view.$(".kept").replaceChildren(...rows);
 }
 
-function unfinished(view, record, path, arrived) {
+function unfinished(view, record, parts) {
   const row = document.createElement("div"), words = document.createElement("span"), discard = document.createElement("button");
-  const share = arrived ? ` at ${Math.floor(100 * arrived.reduce((sum, part) => sum + part.size_bytes, 0) / record.size)} %` : "";
+  const share = parts ? ` at ${Math.floor(100 * parts.reduce((sum, part) => sum + part.size_bytes, 0) / record.size)} %` : "";
   row.className = "rest";
   words.textContent = `The upload of ${quoted(record.name)} (${size(record.size)}) was interrupted${share}. Choose the same file again: only what is missing will be sent.`;
   discard.type = "button";
   discard.textContent = "Discard it";
   discard.onclick = async () => {
     discard.disabled = true;
-    const error = await ask(view.data.api, "DELETE", path).catch(found => found);
+    const path = `/v1/batches/${encodeURIComponent(record.id)}`;
+    const error = await ask(view.data.api, "DELETE", path, null, undefined, record.token).catch(found => found);
     if (error && error.status !== 404) { discard.disabled = false; words.textContent = error.message; return; }
     kept.drop(record.id);
     row.remove();
@@ -97,6 +97,7 @@ if (!PAGE.guarded) {
 }
 
 export default function ({ data, parentElement, setStateValue }) {
+  TOKENS.fresh = data.token ?? null;
   let view = VIEWS.get(parentElement);
   if (!view) {
     view = { data, $: selector => parentElement.querySelector(selector), last: null };

@@ -24,16 +24,16 @@ _STYLE = Path(__file__).resolve().parents[1] / "assets" / "batch.css"
 
 
 @st.cache_resource
-def calls(api_url: str, public_api_url: str) -> Batches:
+def calls(api_url: str, public_api_url: str, api_key: str) -> Batches:
     """One set of calls for all visits."""
-    return Batches(connection(api_url), public_api_url)
+    return Batches(connection(api_url, api_key), public_api_url)
 
 
 def desk(settings: Settings) -> Desk:
     """This session's state; the address may name the batch."""
     if "desk" not in st.session_state:
-        api = connection(settings.api_url)
-        st.session_state.desk = Desk(api, calls(settings.api_url, settings.public_api_url))
+        api = connection(settings.api_url, settings.api_key)
+        st.session_state.desk = Desk(api, calls(settings.api_url, settings.public_api_url, settings.api_key))
         st.session_state.desk.selected = st.query_params.get("batch")
     found: Desk = st.session_state.desk
     return found
@@ -50,6 +50,7 @@ def heard(here: Desk) -> None:
     if said is None:
         return
     here.uploading = said.batch if said.event == "created" else None
+    here.used(said.batch)
     if said.event == "completed":
         here.select(said.batch)
     here.look(afresh=True)
@@ -99,7 +100,7 @@ def intake(here: Desk, public_api_url: str, limits: Limits) -> None:
     """The upload, and the list of what came before beside it."""
     with st.container(key="batch-intake"):
         with st.container(key="upload"):
-            uploader(public_api_url, limits, on_told=lambda: heard(here))
+            uploader(public_api_url, limits, here.upload_token(), on_told=lambda: heard(here))
         with st.container(key="batches"):
             listing(here)
 

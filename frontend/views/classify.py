@@ -18,6 +18,9 @@ from frontend.visit import ASKED_TOP_K, Visit
 BUSY_BEAT, CALM_BEAT = 1.0, 3.0
 # Seconds a run waits for answers; what takes longer is collected by the heartbeat, and the page stays usable.
 QUICK = 2.0
+LOCKED = (
+    "The server wants a key that this page does not have. Whoever runs it: set NINEFOLD_API_KEY to one of its keys."
+)
 
 
 @st.cache_resource
@@ -30,7 +33,9 @@ def visit() -> Visit:
     """This session's state."""
     if "visit" not in st.session_state:
         settings = Settings.read()
-        st.session_state.visit = Visit(connection(settings.api_url), Tray(settings.max_image_bytes), workers())
+        st.session_state.visit = Visit(
+            connection(settings.api_url, settings.api_key), Tray(settings.max_image_bytes), workers()
+        )
     found: Visit = st.session_state.visit
     return found
 
@@ -106,11 +111,8 @@ def news(here: Visit) -> None:
 
 def server_words(here: Visit) -> tuple[str, str]:
     """(words, kind) of the notice; no words where all is well."""
-    held = " Your pictures are kept and will be answered as soon as it is back." if here.tray.pictures else ""
-    if here.status.state == "away":
-        return f"The server is away.{held or ' This page will notice when it is back.'}", "stop"
-    if here.status.state == "starting":
-        return "The server is getting ready. This takes a few seconds.", "wait"
+    if here.status.state != "ready":
+        return absence_words(here)
     if here.asked is None:
         return "The server is there, but it has no model yet. Run: ninefold models build", "stop"
     if here.patience.spent:
@@ -119,6 +121,16 @@ def server_words(here: Visit) -> tuple[str, str]:
         seconds = max(1, round(here.patience.until - here.clock()))
         return f"{here.patience.words} Asking again in {seconds} s.", "wait"
     return "", "calm"
+
+
+def absence_words(here: Visit) -> tuple[str, str]:
+    """The same while no picture can be answered."""
+    if here.status.state == "starting":
+        return "The server is getting ready. This takes a few seconds.", "wait"
+    if here.status.state == "locked":
+        return LOCKED, "stop"
+    held = " Your pictures are kept and will be answered as soon as it is back." if here.tray.pictures else ""
+    return f"The server is away.{held or ' This page will notice when it is back.'}", "stop"
 
 
 def heartbeat(here: Visit, drawn: int, first: Iterator[bool]) -> None:

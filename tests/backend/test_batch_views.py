@@ -39,7 +39,7 @@ class FakeJobRuns:
     def status(self, job_name: str, run_id: str) -> RunStatus:
         if self.away:
             raise JobsAway("EndpointConnectionError")
-        return RunStatus(run_id, self.said.state, self.said.message)
+        return RunStatus(run_id, self.said.state, self.said.message, self.said.seconds)
 
     def stop(self, job_name: str, run_id: str) -> None:
         self.stopped.append(run_id)
@@ -135,7 +135,7 @@ def test_a_run_shows_how_far_it_is(
         ("FAILED", "", "without a reason"),
         ("TIMEOUT", "Timed out after 60 minutes", "Timed out"),
         ("STOPPED", "", "stopped"),
-        ("ERROR", "Out of capacity", "Out of capacity"),
+        ("ERROR", "The job was deleted", "was deleted"),
         ("UNKNOWN", "Glue does not know the run (any more).", "does not know"),
         ("SUCCEEDED", "", "without a result"),
     ],
@@ -147,6 +147,29 @@ def test_a_run_that_ended_without_a_manifest_is_failed_and_can_be_started_again(
     glue.said = RunStatus("jr_1", state, message)
     view = views.one(batch)
     assert view.state == "failed" and view.restartable and view.problem and shown in view.problem.message
+
+
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [
+        (RunStatus("jr_1", "EXPIRED"), True),
+        (RunStatus("jr_1", "FAILED", "Exceeded maximum concurrent compute capacity"), True),
+        (RunStatus("jr_1", "ERROR", "Resource unavailable"), True),
+        (RunStatus("jr_1", "FAILED", "Resource unavailable", seconds=61), False),  # it had begun
+        (RunStatus("jr_1", "FAILED", "The role cannot be assumed"), False),  # would be refused for ever
+    ],
+)
+def test_a_run_for_which_aws_found_no_room_is_none(
+    views: Views, storage: Storage, s3: Cloud, batch: str, glue: FakeJobRuns, said: RunStatus, again: bool
+) -> None:
+    batches.note_run(s3, batch, "jr_1", (3,))
+    glue.said = said
+    view = views.one(batch)
+    assert view.state == ("preprocessing" if again else "failed") and view.restartable
+    if again:
+        assert view.progress and "in vain" in view.progress.detail
+        start_preprocessing(storage, glue, view, TransformSpec())  # type: ignore[arg-type]
+        assert len(glue.started) == 1
 
 
 def test_not_knowing_how_the_run_is_is_no_failure(views: Views, s3: Cloud, batch: str, glue: FakeJobRuns) -> None:

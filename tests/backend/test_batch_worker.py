@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from backend.batches.errors import StorageRefuses
+from backend.batches.job_runs import JobRuns, RunStatus
 from backend.batches.storage import Storage
 from contract.batches import Claim, Lease, SourceKeys
 from inference.classifier import WrongAnswer
@@ -235,6 +236,22 @@ def test_a_run_that_nobody_started_is_started_by_the_server(
     )
     batches.within(30, lambda: s3.text(keys.run) is not None, lambda: batches.state(service, "nobodys"))
     assert len([run for run in s3.runs() if run["Arguments"]["--key"] == "uploads/nobodys/photos.zip"]) == 1
+
+
+def test_a_run_that_waited_in_vain_is_started_again_by_the_server(
+    service: Service, s3: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = JobRuns.status
+
+    def expired(self: JobRuns, job_name: str, run_id: str) -> RunStatus:
+        return RunStatus(run_id, "EXPIRED") if run_id == "jr_waited" else status(self, job_name, run_id)
+
+    monkeypatch.setattr(JobRuns, "status", expired)
+    batches.drop_in(s3, "waited", zips.of({"a.jpg": pictures.jpeg()}))
+    batches.note_run(s3, "waited", "jr_waited", (1,))
+    keys = batches.job_of(s3, "waited").source_keys
+    batches.within(30, lambda: "jr_waited" not in (s3.text(keys.run) or ""), lambda: batches.state(service, "waited"))
+    assert len([run for run in s3.runs() if run["Arguments"]["--key"] == "uploads/waited/photos.zip"]) == 1
 
 
 def test_what_s3_refuses_for_good_fails_in_words_and_holds_up_nobody(

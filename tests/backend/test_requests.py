@@ -121,12 +121,13 @@ def test_not_ready_until_the_golden_image_got_its_answer(models_dir: Path) -> No
 def test_health_does_not_lie_about_dead_workers(models_dir: Path) -> None:
     with serve(models_dir, threads=1) as server:
         assert server.app is not None
+        assert server.metric("ninefold_ready ") == 1
         lanes = server.app.state.predictor.scheduler._lanes
         lanes._take = None  # the thread fails when it asks for the next picture
         assert server.predict(PICTURE)[0]["status"] == "ok"
         lanes._threads[0].join(5)
         refused(server.client.get("/healthz"), 503, "broken")
-        assert server.client.get("/readyz").status_code == 503
+        assert server.client.get("/readyz").status_code == 503 and server.metric("ninefold_ready ") == 0
 
 
 def test_a_model_that_misjudges_its_golden_image_never_becomes_ready(models_dir: Path, tmp_path: Path) -> None:

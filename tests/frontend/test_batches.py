@@ -94,4 +94,4 @@ def test_rows_come_in_pieces_or_are_refused(cloud: FakeBatchServer, batches: Bat
 def test_addresses_for_the_browser_are_public_and_quoted(batches: Batches) -> None:
     address = batches.download("a b/..", VariantName("m&m", "fp 32"), "json")
     assert address == "https://public.example/v1/batches/a%20b%2F../results?format=json&model=m%26m&precision=fp+32"
-    assert batches.pixels("id") == "https://public.example/v1/batches/id/pixels/"
+    assert batches.pixels("id")(7) == "https://public.example/v1/batches/id/pixels/7"

@@ -14,6 +14,7 @@ from tests.frontend.fake_batch_server import FakeBatchServer
 from tests.frontend.fake_batches import FakeBatch, as_csv, sample_rows
 
 NOW = datetime(2026, 11, 20, 15, tzinfo=UTC)
+PIXELS = "https://api/pixels/{}".format
 SCRIPT = '<script>alert("x")</script>'
 
 
@@ -100,8 +101,8 @@ def test_nothing_a_stranger_wrote_reaches_the_page_unescaped(cloud: FakeBatchSer
         stages.notice(listing.notice),
         stages.downloads({SCRIPT: SCRIPT}),
         stages.title(Limits()),
-        gallery.pictures(rows, SCRIPT),
-        gallery.table(rows, SCRIPT),
+        gallery.pictures(rows, f"{SCRIPT}{{}}".format),
+        gallery.table(rows, f"{SCRIPT}{{}}".format),
     ]
     assert all(html for html in shown)
     assert not any("<script" in html or 'alert("x")' in html for html in shown)
@@ -109,7 +110,7 @@ def test_nothing_a_stranger_wrote_reaches_the_page_unescaped(cloud: FakeBatchSer
 
 def test_pictures_are_asked_for_only_where_there_are_any() -> None:
     rows = read_rows(iter([as_csv(sample_rows(25)).encode()])).find(Wanted()).page(0, 100)
-    for html in (gallery.pictures(rows, "https://api/pixels/"), gallery.table(rows, "https://api/pixels/")):
+    for html in (gallery.pictures(rows, PIXELS), gallery.table(rows, PIXELS)):
         assert html.count("<img ") == 23 and html.count('loading="lazy"') == 23
         assert 'src="https://api/pixels/18"' in html and "pixels/19" not in html
         assert "The picture breaks off" in html and "Skipped: a folder" in html
@@ -118,4 +119,6 @@ def test_pictures_are_asked_for_only_where_there_are_any() -> None:
 def test_a_reason_of_a_later_server_is_still_words() -> None:
     rows = sample_rows(25)
     rows[24]["reason"] = "too_odd"
-    assert "Skipped: too odd" in gallery.table(read_rows(iter([as_csv(rows).encode()])).find(Wanted()).page(0, 100), "")
+    assert "Skipped: too odd" in gallery.table(
+        read_rows(iter([as_csv(rows).encode()])).find(Wanted()).page(0, 100), PIXELS
+    )

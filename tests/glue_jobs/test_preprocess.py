@@ -110,7 +110,9 @@ def test_a_run_with_nothing_left_to_make_needs_no_spark(bucket: Bucket, capsys: 
     before = bucket.objects()
     preprocess.main(bucket.arguments(etag))
     preprocess.main(bucket.arguments(etag))
-    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    begun, first, _, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert begun == {"event": "started", "batch": UPLOAD.batch, "key": str(UPLOAD)}
+    assert first["batch"] == second["batch"] == UPLOAD.batch
     assert first["shards"] == second["shards"] == {"made": 0, "kept": 1}
     assert (first["manifest"], second["manifest"]) == (True, False)
     assert (first["images"], first["errors"], first["skipped"], first["entries"]) == (3, 1, 0, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -158,7 +159,8 @@ def test_a_start_that_fails_releases_the_claim_and_is_raised(
     claim = deliveries.json(deliveries.keys("one", event["Records"][0]["s3"]["object"]["eTag"]).claim)
     # Every visitor reads the claim's word; AWS's own text names accounts and roles.
     assert claim and claim["released"] and claim["why"] == "ConcurrentRunsExceededException"
-    assert "arn:aws:glue" in capsys.readouterr().out
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["event"] == "failed" and "arn:aws:glue" in said["error"] and said["key"].startswith("uploads/one/")
     assert glue.started == []
     assert deliveries.deliver(event, glue) == ["started"]  # at once, not after a minute
     assert deliveries.deliver(event, glue) == ["duplicate"]

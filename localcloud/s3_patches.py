@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+from moto.iam.access_control import PermissionResult
 from moto.s3 import models, responses
 from moto.s3.exceptions import EntityTooSmall, InvalidPart, MalformedXML, NoSuchUpload
 from moto.settings import S3_UPLOAD_PART_MIN_SIZE
@@ -32,6 +33,7 @@ def install() -> None:
     _one_writer_a_key()
     _complete_without_holding()
     _refuse_unknown_uploads()
+    _ask_no_policies()
 
 
 def _write_once() -> None:
@@ -163,3 +165,15 @@ def _of_known_upload(original: Any) -> Any:
         return original(self, bucket_name, multipart_id, *rest, **named)
 
     return checked
+
+
+def _ask_no_policies() -> None:
+    """A bucket's policy is kept and shown, and asked as little as a role's: moto takes no notice of its conditions.
+
+    So a policy that denies what does not come over TLS would deny everything. And nothing comes over TLS here.
+    """
+
+    def get_permission(self: models.FakeBucket, action: str, resource: str) -> PermissionResult:  # noqa: ARG001  # moto's signature
+        return PermissionResult.NEUTRAL
+
+    models.FakeBucket.get_permission = get_permission  # type: ignore[method-assign]

@@ -32,6 +32,7 @@ FINGERPRINTS = {
     "moto.moto_api._internal.managed_state_model:ManagedState": "3564c9f1675b",
     "moto.moto_server.werkzeug_app:DomainDispatcherApplication.get_application": "0ff6939685bd",
     "moto.moto_server.werkzeug_app:create_backend_app": "a317751ebd1c",
+    "moto.s3.models:FakeBucket.get_permission": "7571412a3495",
     "moto.s3.models:FakeKey.__init__": "cd9d1347667a",
     "moto.s3.models:FakeKey.dispose": "3e18a93bddaa",
     "moto.s3.models:FakeKey.etag.fget": "aa3062e82e08",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 import threading
 import time
@@ -272,3 +273,14 @@ def test_a_copy_of_an_object_in_parts_is_whole(s3: Cloud, tmp_path: Path) -> Non
     s3.s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={"Bucket": BUCKET, "Key": "source"})
     body = s3.s3.get_object(Bucket=BUCKET, Key="copy")["Body"].read()
     assert hashlib.sha256(body).digest() == expected
+
+
+def test_a_buckets_policy_is_shown_and_asked_as_little_as_a_roles(s3: Cloud) -> None:
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::guarded/*"}
+    over_tls = {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [denied | over_tls]})
+    s3.s3.create_bucket(Bucket="guarded")
+    s3.s3.put_bucket_policy(Bucket="guarded", Policy=policy)
+    s3.s3.put_object(Bucket="guarded", Key="a", Body=b"a")
+    assert s3.s3.get_object(Bucket="guarded", Key="a")["Body"].read() == b"a"
+    assert json.loads(s3.s3.get_bucket_policy(Bucket="guarded")["Policy"]) == json.loads(policy)

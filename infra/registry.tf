@@ -1,0 +1,36 @@
+# One repository an image. A digest is what is deployed, so a tag never moves.
+
+locals {
+  images = toset(["backend", "frontend", "proxy"])
+}
+
+resource "aws_ecr_repository" "image" {
+  for_each = local.images
+
+  name                 = "${var.name}-${each.key}"
+  image_tag_mutability = "IMMUTABLE"
+  force_delete         = var.force_destroy
+
+  image_scanning_configuration {
+    scan_on_push = true
+  }
+
+  encryption_configuration {
+    encryption_type = "AES256"
+  }
+}
+
+resource "aws_ecr_lifecycle_policy" "image" {
+  for_each = local.images
+
+  repository = aws_ecr_repository.image[each.key].name
+
+  policy = jsonencode({
+    rules = [{
+      rulePriority = 1
+      description  = "the last twenty, which is how far back one can roll"
+      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 20 }
+      action       = { type = "expire" }
+    }]
+  })
+}

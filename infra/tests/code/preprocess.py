@@ -1,0 +1,1 @@
+"""Stands in for the job: `terraform test` only looks at its hash."""

@@ -1,0 +1,83 @@
+"""Builds what a host runs and puts it where the host takes it from: three images, and the bundle it is rolled with.
+
+    python -m scripts.deploy_push --outputs terraform.json --tag TAG [--model NAME]
+
+`terraform.json` is what `terraform output -json` says. The last line is four digests: bundle, backend, frontend, proxy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVICES = ("backend", "frontend", "proxy")
+_PLUGIN = '{{range .ClientInfo.Plugins}}{{if eq .Name "compose"}}{{.Path}}{{end}}{{end}}'
+
+
+def main() -> None:
+    """Builds, pushes, uploads."""
+    parser = argparse.ArgumentParser(prog="deploy_push", description="Build and push images and the host's bundle.")
+    parser.add_argument("--outputs", type=Path, required=True, help="what `terraform output -json` says")
+    parser.add_argument("--tag", required=True, help="a tag that no image has; what runs is named by digest")
+    parser.add_argument("--model", default="resnet18", help="the model that is in the server's image")
+    asked = parser.parse_args()
+    outputs = read_outputs(asked.outputs)
+    log_in(outputs["registry"])
+    images = [push(service, outputs, asked.tag, asked.model) for service in SERVICES]
+    print(push_bundle(outputs["code_bucket"]), *images)
+
+
+def read_outputs(path: Path) -> dict[str, str]:
+    """Terraform's outputs by name."""
+    found: Mapping[str, Mapping[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+    return {name: about["value"] for name, about in found.items()}
+
+
+def log_in(registry: str) -> None:
+    """Docker gets a password for twelve hours."""
+    password = answer("aws", "ecr", "get-login-password")
+    command = ["docker", "login", "--username", "AWS", "--password-stdin", registry]
+    subprocess.run(command, input=password, text=True, check=True, stdout=sys.stderr)
+
+
+def push(service: str, outputs: Mapping[str, str], tag: str, model: str) -> str:
+    """Builds one image and pushes it; its digest."""
+    repository = f"{outputs['registry']}/{outputs['name']}-{service}"
+    revision = answer("git", "rev-parse", "HEAD")
+    arguments = [f"REVISION={revision}", *([f"NINEFOLD_MODEL={model}"] if service == "backend" else [])]
+    built = [word for each in arguments for word in ("--build-arg", each)]
+    tell("docker", "build", "--file", f"{service}/Dockerfile", *built, "--tag", f"{repository}:{tag}", ".")
+    tell("docker", "push", "--quiet", f"{repository}:{tag}")
+    named = json.loads(answer("docker", "image", "inspect", f"{repository}:{tag}", "--format", "{{json .RepoDigests}}"))
+    return next(str(each).split("@")[1] for each in named if each.startswith(f"{repository}@"))
+
+
+def push_bundle(bucket: str) -> str:
+    """Packs the host's bundle with this machine's Compose plugin, and uploads it under its digest, which it returns."""
+    plugin = answer("docker", "info", "--format", _PLUGIN)
+    with TemporaryDirectory() as name:
+        command = (sys.executable, "-m", "scripts.host_bundle", name, "--compose-plugin", plugin)
+        digest = answer(*command).splitlines()[-1]
+        file = f"{digest.removeprefix('sha256:')}.tar.gz"
+        tell("aws", "s3", "cp", "--only-show-errors", f"{name}/{file}", f"s3://{bucket}/host/{file}")
+    return digest
+
+
+def answer(*command: str) -> str:
+    """What it prints. Raises CalledProcessError."""
+    return subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+
+
+def tell(*command: str) -> None:
+    """Runs it; what it prints goes to the log, not among the digests. Raises CalledProcessError."""
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

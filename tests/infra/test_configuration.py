@@ -1,0 +1,79 @@
+"""infra/ by itself: its form, its sense, its own tests, and what must say the same as other files."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from contract.batches import KEPT_RESULT_DAYS, KEPT_UPLOAD_DAYS, TENSORS_TAG
+from localcloud import resources
+from localcloud.settings import Settings
+from scripts import roll
+from tests.infra.terraform import INFRA, ROOT, Terraform
+
+
+@pytest.fixture(scope="module")
+def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+    tried = Terraform(tmp_path_factory.mktemp("configuration") / "infra")
+    tried("init", "-backend=false")
+    return tried
+
+
+def said(name: str) -> str:
+    return (INFRA / name).read_text(encoding="utf-8")
+
+
+def test_it_is_formatted_and_valid(terraform: Terraform) -> None:
+    terraform("fmt", "-check", "-recursive")
+    assert json.loads(terraform("validate", "-json"))["diagnostics"] == []
+
+
+def test_its_own_tests_pass(terraform: Terraform) -> None:
+    assert ", 0 failed." in terraform("test")
+
+
+def test_the_job_has_the_packages_of_its_requirements() -> None:
+    wanted = (ROOT / "requirements" / "glue.txt").read_text(encoding="utf-8").splitlines()
+    (pins,) = re.findall(r'--additional-python-modules"\s*=\s*"(.+)"', said("job.tf"))
+    assert pins.split(",") and set(pins.split(",")) <= set(wanted)
+    assert {pin.split("==")[0] for pin in pins.split(",")} == {"boto3", "pillow", "numpy"}
+
+
+def test_things_are_kept_as_long_as_the_page_says() -> None:
+    rules = dict(re.findall(r'id\s+= "(\w+)".*?days = (\d+)', said("storage.tf"), re.DOTALL))
+    assert rules == {
+        "uploads": str(KEPT_UPLOAD_DAYS),
+        "tensors": str(KEPT_UPLOAD_DAYS),
+        "results": str(KEPT_RESULT_DAYS),
+    }
+    tag = re.search(r'key\s+= "(\w+)"\s+value = "(\w+)"', said("storage.tf"))
+    assert tag and f"{tag[1]}={tag[2]}" == TENSORS_TAG
+
+
+def test_the_stand_ins_own_resources_are_named_alike() -> None:
+    named = {name: f'"${{var.name}}{name.removeprefix("ninefold")}"' for name in
+             (resources.FUNCTION, resources.DEAD_LETTERS, Settings().job)}  # fmt: skip
+    everything = said("function.tf") + said("job.tf")
+    assert [name for name, text in named.items() if text not in everything] == []
+
+
+def test_the_host_is_told_all_that_production_asks_for() -> None:
+    """`${NAME:?…}` is what Compose will not start without."""
+    overlays = [ROOT / "docker-compose.production.yml", INFRA / "host" / "docker-compose.host.yml"]
+    asked = {name for path in overlays for name in re.findall(r"\$\{(\w+)(?::\?|\})", path.read_text(encoding="utf-8"))}
+    (settings,) = re.findall(r"  settings = {\n(.+?)\n  }", said("host.tf"), re.DOTALL)
+    where = re.findall(r"^(\w+)=\$\{", said("host/first-start.sh.tftpl"), re.MULTILINE)
+    assert asked and asked <= {*re.findall(r"(\w+) +=", settings), *where, *roll.VARIABLES.values()}
+
+
+def test_every_variable_is_documented() -> None:
+    table = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE))
+    declared = re.findall(r'variable "(\w+)" {(.+?)\n}', said("variables.tf"), re.DOTALL)
+    defaults = {name: re.search(r"default\s+= (.+)", body) for name, body in declared}
+    assert list(documented) == list(defaults)
+    for name, default in defaults.items():
+        shown = default[1].strip('"').replace('["', "").replace('"]', "") if default else "–"
+        assert documented[name] == (f"`{shown}`" if shown not in ("–", "") else "–"), name

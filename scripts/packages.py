@@ -17,7 +17,12 @@ from scripts.watched import run_watched
 REQUIREMENTS = ROOT / "requirements"
 CONSTRAINTS = REQUIREMENTS / "constraints.txt"
 _PRODUCT = ("backend", "frontend", "cli", "modelzoo", "localcloud", "run")
-GROUPS = {"run": _PRODUCT, "test": (*_PRODUCT, "test", "bench"), "check": (*_PRODUCT, "test", "bench", "check")}
+GROUPS = {
+    "run": _PRODUCT,
+    "test": (*_PRODUCT, "test", "bench"),
+    "check": (*_PRODUCT, "test", "bench", "check"),
+    "models": ("cli", "modelzoo"),  # the stage of the server's image that builds them
+}
 _UV_PIP = [str(UV), "pip", "install", "--python", str(PYTHON)]
 _PROBE_SECONDS = 10
 _NETWORK_WORDS = ("Failed to fetch", "error sending request", "dns error", "timed out", "Failed to download", "Connect")

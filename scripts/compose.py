@@ -1,0 +1,74 @@
+"""`make up` and `make down`: the same application in containers, by any Docker that answers. Any Python since 3.8.
+
+python3 -m scripts.compose up|down
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.refusal import AGAIN, Refusal, guarded, speak
+
+ROOT = Path(__file__).resolve().parent.parent
+_ANSWER_SECONDS = 20
+_READY_SECONDS = 180
+
+
+def main() -> int:
+    """0 when everything is ready, or gone."""
+    words = sys.argv[1:]
+    if words not in (["up"], ["down"]):
+        raise Refusal("say up or down.")
+    require_docker()
+    if words == ["down"]:
+        return _compose("down", "--volumes", "--remove-orphans", "--timeout", "45")
+    if not os.environ.get("NINEFOLD_REVISION"):
+        os.environ["NINEFOLD_REVISION"] = revision()
+    speak("Building the images (the first time PyTorch is fetched for the models' stage: 200 MB to 3 GB) …")
+    if _compose("build") or _compose("up", "--detach", "--wait", "--wait-timeout", str(_READY_SECONDS)):
+        raise Refusal("the containers are not up: see what Docker says above; `docker compose logs` has their words.")
+    port = os.environ.get("NINEFOLD_PAGE_PORT") or "8501"
+    speak(f"\nNinefold is ready: http://127.0.0.1:{port}\n`make down` ends it; uploads and results are gone then.")
+    return 0
+
+
+def require_docker() -> None:
+    """Refuses in one sentence where no Docker answers, or one without Compose."""
+    if shutil.which("docker") is None:
+        raise Refusal(f"install Docker with Compose, {AGAIN}; or take `make run`, which needs no Docker.")
+    if not _answers("docker", "version"):
+        raise Refusal(f"no Docker answers here: start it, {AGAIN}; or take `make run`, which needs no Docker.")
+    if not _answers("docker", "compose", "version"):
+        raise Refusal(f"install Docker's Compose plugin, {AGAIN}; or take `make run`, which needs no Docker.")
+
+
+def revision() -> str:
+    """The commit that is checked out, "-dirty" behind it where files differ; "" outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=str(ROOT), capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _answers(*command: str) -> bool:
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_ANSWER_SECONDS)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
+
+
+def _compose(*arguments: str) -> int:
+    # Its own file alone: a COMPOSE_FILE of the environment, or a host's .env, is about another place.
+    command = ["docker", "compose", "--env-file", os.devnull, "--file", str(ROOT / "docker-compose.yml"), *arguments]
+    return subprocess.run(command, cwd=str(ROOT), check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -1,0 +1,103 @@
+"""The production overlay as the world sees it: through the proxy, over TLS."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests import zips
+from tests.compose.engine import docker
+from tests.compose.site import Site
+from tests.compose.visit import visit
+from tests.pictures import sample
+
+KOALA = {"images": ("koala.jpg", sample("koala.jpg"), "image/jpeg")}
+HEADERS = {
+    "strict-transport-security": "max-age=31536000",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+}
+
+
+def test_without_a_key_there_is_health_and_nothing_else(site: Site) -> None:
+    with site.client() as nobody, site.client("nf_00000000_wrong") as stranger:
+        for path in ("/healthz", "/readyz"):
+            assert nobody.get(path).status_code == 200
+        for client in (nobody, stranger):
+            for path in ("/v1/models", "/v1/batches", "/v1/batches/any", "/docs", "/openapi.json", "/v2/anything"):
+                refused = client.get(path)
+                assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unauthorized"), path
+            assert client.post("/v1/predict", files=KOALA).status_code == 401
+    with site.client(site.key) as known:
+        assert known.post("/v1/predict", files=KOALA).json()["results"][0]["predictions"][0]["label"] == "koala"
+        page = known.get("/docs")
+        assert page.status_code == 200 and "/static-offline-docs/" in page.text
+
+
+@pytest.mark.parametrize("path", ["/metrics", "//metrics", "/metrics/", "/%6detrics", "/_stcore/metrics"])
+def test_the_figures_are_not_for_the_world(site: Site, path: str) -> None:
+    with site.client(site.key) as client:
+        assert client.get(f"{site.url}{path}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/batch", "/readyz", "/v1/models", "/metrics"])
+def test_every_answer_has_the_headers(site: Site, path: str) -> None:
+    with site.client() as client:
+        answer = client.get(path)
+    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+    assert "server" not in answer.headers
+
+
+@pytest.mark.browser
+def test_a_zip_goes_from_a_signed_in_browser_to_its_rows(site: Site, browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "two.zip").write_bytes(zips.of({name: sample(name) for name in ("koala.jpg", "macaw.jpg")}))
+    with visit(browser, site, "/batch") as visitor:
+        visitor.page.locator("input[type=file]").set_input_files(tmp_path / "two.zip")
+        ready = visitor.page.get_by_role("button", name="Batch predict", exact=True)
+        expect(ready).to_be_enabled(timeout=120_000)
+        ready.click()
+        visitor.sees("macaw", seconds=60)
+        sent = " ".join(visitor.sent)
+    assert "Bearer " in sent and site.key not in sent and site.page_key not in sent
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(site: Site) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {site.key}\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", site.port), timeout=10) as plain,
+        context.wrap_socket(plain) as connection,
+    ):
+        connection.sendall(f"{head}Content-Length: 230000001\r\n\r\n".encode())
+        said = connection.recv(4096).decode()
+    assert said.startswith("HTTP/1.1 413") and "body_too_large" in said
+
+
+def test_plain_http_is_sent_to_the_right_place(site: Site) -> None:
+    where = site.named("NINEFOLD_HTTP_PORT")
+    answer = httpx.get(f"http://{where}/v1/models?x=1", headers={"Host": "elsewhere.example"}, trust_env=False)
+    assert (answer.status_code, answer.headers["location"]) == (308, f"{site.url}/v1/models?x=1")
+
+
+def test_only_the_proxy_is_published(site: Site) -> None:
+    for service, ports in (("backend", 0), ("frontend", 0), ("proxy", 2)):
+        container = site.compose("ps", "--quiet", service)
+        bound = json.loads(docker("inspect", "--format", "{{json .HostConfig.PortBindings}}", container))
+        assert len(bound or {}) == ports, service
+
+
+@pytest.mark.parametrize("service", ["backend", "frontend", "proxy"])
+def test_a_container_may_do_little(site: Site, service: str) -> None:
+    container = site.compose("ps", "--quiet", service)
+    host = json.loads(docker("inspect", "--format", "{{json .HostConfig}}", container))
+    assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and host["Memory"] > 0
+    inside = "id -u; command -v pip gcc cc curl wget; touch /app/x 2>/dev/null && echo written; true"
+    assert docker("exec", container, "sh", "-c", inside) == "10001"

@@ -263,7 +263,9 @@ def answering_model(api: Part) -> tuple[str, str | None]:
     """The default model's name, and why it is that one where another was meant."""
     try:
         address = api.ready_url.replace("/readyz", "/v1/models")
-        models = httpx.get(address, trust_env=False, timeout=5).raise_for_status().json()["models"]
+        key = api.env.get("NINEFOLD_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        models = httpx.get(address, headers=headers, trust_env=False, timeout=5).raise_for_status().json()["models"]
         default = next(model for model in models if model["default"])
         return default["name"], default["reason"]
     except (httpx.HTTPError, KeyError, StopIteration) as error:

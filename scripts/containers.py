@@ -19,7 +19,9 @@ class DockerFailed(Exception):
 
 @dataclass(frozen=True)
 class Container:
-    """As Docker sees it now. `health`: starting, healthy, unhealthy, "" without a check. `config`: Compose's hash."""
+    """As Docker sees it now. `health`: starting, healthy, unhealthy, "" without a check. `image`: the name it was
+    started by. `config`: Compose's hash.
+    """
 
     id: str
     name: str
@@ -29,6 +31,7 @@ class Container:
     last_check: str
     restarts: int
     created: str
+    image: str
     config: str
 
 
@@ -114,5 +117,6 @@ def _read(facts: dict[str, Any]) -> Container:
         last_check=(checks[-1]["Output"].strip().splitlines() or ["the check said nothing"])[-1],
         restarts=facts["RestartCount"],
         created=facts["Created"],
+        image=facts["Config"]["Image"],
         config=labels.get(_CONFIG, ""),
     )

@@ -70,9 +70,11 @@ def roll_all(docker: Docker, env_file: Path, wanted: dict[str, str], limits: Lim
     for service, image in wanted.items():
         previous = read_value(env_file, VARIABLES[service])
         try:
-            _roll(docker, service, image, limits)
+            _roll(docker, service, image, previous, limits)
         except (NotStanding, DockerFailed) as failed:
             raise Refusal(f"{service} was not rolled: {failed} {_take_back(docker, env_file, done, limits)}") from None
+        except KeyboardInterrupt:
+            raise Refusal(f"stopped within {service}. {_take_back(docker, env_file, done, limits)}") from None
         write_value(env_file, VARIABLES[service], image)
         done.append((service, previous))
 
@@ -84,18 +86,18 @@ def _take_back(docker: Docker, env_file: Path, done: list[tuple[str, str]], limi
             continue
         speak(f"{service}: back to {previous} …")
         try:
-            _roll(docker, service, previous, Limits(limits.ready_seconds, 0))
+            _roll(docker, service, previous, previous, Limits(limits.ready_seconds, 0))
         except (NotStanding, DockerFailed) as failed:
             return f"{service} could not be rolled back, and runs as new: {failed}"
         write_value(env_file, VARIABLES[service], previous)
     return "What ran before runs on."
 
 
-def _roll(docker: Docker, service: str, image: str, limits: Limits) -> None:
-    """One service to one image. Raises NotStanding or DockerFailed: then only what ran before is there."""
+def _roll(docker: Docker, service: str, image: str, named: str, limits: Limits) -> None:
+    """One service from the `named` image to another. Raises NotStanding or DockerFailed: then it is as before."""
     override = {VARIABLES[service]: image}
     docker.fetch(image)
-    old = _settled(docker, service)
+    old = _settled(docker, service, named)
     if old and old.config == docker.config_of(service, override) and old.health == _HEALTHY:
         speak(f"{service}: {image} runs already.")
     elif service == "proxy":
@@ -130,10 +132,14 @@ def _replace(docker: Docker, service: str, old: Container | None, override: dict
     docker.check(service, override)
     try:
         docker.up(service, override, scale=1, recreate=True)
-        _watch(docker, docker.containers(service)[0], limits)
+        new = next(iter(docker.containers(service)), None)
+        if new is None:
+            raise NotStanding("Compose started no container.")
+        _watch(docker, new, limits)
     except BaseException:
         for each in docker.containers(service):
-            _tell_and_remove(docker, each)
+            if not old or each.id != old.id:
+                _tell_and_remove(docker, each)
         if old:
             docker.up(service, {}, scale=1)
         raise
@@ -168,13 +174,12 @@ def _until(
         time.sleep(_TICK_SECONDS)
 
 
-def _settled(docker: Docker, service: str) -> Container | None:
-    """The one container that serves. More are left by a roll that was killed: only what the folder names stays."""
+def _settled(docker: Docker, service: str, image: str) -> Container | None:
+    """The one container that serves. More are left by a roll that was killed: only that of `image` stays."""
     there = docker.containers(service)
     if len(there) < 2:
         return there[0] if there else None
-    named = docker.config_of(service, {})
-    there.sort(key=lambda each: (each.health == _HEALTHY, each.config == named, each.created))
+    there.sort(key=lambda each: (each.health == _HEALTHY, each.image == image, each.created))
     for each in there[:-1]:
         speak(f"{service}: {each.name} is left from an interrupted roll and goes …")
         docker.remove(each)
@@ -183,8 +188,11 @@ def _settled(docker: Docker, service: str) -> Container | None:
 
 def _tell_and_remove(docker: Docker, failed: Container) -> None:
     speak(f"{failed.service}: {failed.name} goes again. Its last lines:")
-    for line in docker.last_lines(failed):
-        speak(f"  {line}")
+    try:
+        for line in docker.last_lines(failed):
+            speak(f"  {line}")
+    except DockerFailed as silent:
+        speak(f"  (none to be had: {silent})")
     docker.remove(failed)
 
 

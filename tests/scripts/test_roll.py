@@ -37,7 +37,7 @@ if words[0] == "compose":
     if words[0] == "ps":
         end(0, "\\n".join(there))
     if words[0] == "config":
-        end(0, service + " hash-of-" + image_of(service))
+        end(0, service + " hash-of-" + image_of(service) + state["settings"])
     if words[0] == "up":
         if image_of(service) in state["refused"]:
             end(1, "no such image")
@@ -57,13 +57,15 @@ if words[0] == "inspect":
     end(0, json.dumps([{
         "Id": words[1], "Name": "/" + words[1], "RestartCount": int(restarts), "Created": words[1],
         "State": {"Status": status, "Health": {"Status": health, "Log": [{"Output": "the golden image is wrong"}]}},
-        "Config": {"Labels": {
+        "Config": {"Image": each["image"], "Labels": {
             "com.docker.compose.service": each["service"],
             "com.docker.compose.config-hash": "hash-of-" + each["image"],
         }},
     }]))
 if words[0] == "rm":
     state["containers"].pop(words[-1])
+if words[0] == "logs" and state["silent"]:
+    end(1, "configured logging driver does not support reading")
 end(0, "its last words" if words[0] == "logs" else "")
 """
 
@@ -73,7 +75,14 @@ class Host:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state: dict[str, Any] = {"containers": {}, "lives": {}, "refused": [], "made": 0}
+        self.state: dict[str, Any] = {
+            "containers": {},
+            "lives": {},
+            "refused": [],
+            "made": 0,
+            "silent": False,
+            "settings": "",
+        }
         (folder / "bin").mkdir()
         (folder / "bin" / "docker").write_text(DOCKER.replace("PYTHON", sys.executable))
         (folder / "bin" / "docker").chmod(0o755)
@@ -144,6 +153,13 @@ def test_one_that_does_not_stand_goes_and_nothing_has_changed(host: Host, life: 
     assert "stop backend-a" not in host.calls
 
 
+def test_one_whose_log_cannot_be_read_goes_all_the_same(host: Host) -> None:
+    host.state["lives"][NEW], host.state["silent"] = ["exited none 0"], True
+    done = host.roll("--backend", NEW)
+    assert done.returncode == 1 and "ended by itself" in done.stderr and "does not support reading" in done.stdout
+    assert host.images == [OLD]
+
+
 def test_an_image_that_cannot_be_started_changes_nothing(host: Host) -> None:
     host.state["refused"].append(NEW)
     done = host.roll("--backend", NEW)
@@ -173,8 +189,10 @@ def test_a_first_roll_finds_nothing_and_starts_it(host: Host) -> None:
     assert host.images == [NEW] and host.env == [f"NINEFOLD_BACKEND_IMAGE={NEW}"]
 
 
-def test_of_two_that_a_killed_roll_left_the_named_one_stays(host: Host) -> None:
+@pytest.mark.parametrize("settings", ["", " and other settings since"])
+def test_of_two_that_a_killed_roll_left_the_named_one_stays(host: Host, settings: str) -> None:
     host.has("backend-z", NEW)
+    host.state["settings"] = settings
     done = host.roll("--backend", OLD)
     assert done.returncode == 0 and "interrupted" in done.stdout
     assert host.images == [OLD]
@@ -187,7 +205,7 @@ def test_the_proxy_takes_the_place_of_the_old_one_or_gives_it_back(host: Host) -
     host.state["refused"].append("r/proxy@sha256:bad")
     done = host.roll("--proxy", "r/proxy@sha256:bad")
     assert done.returncode == 1 and "proxy was not rolled" in done.stderr
-    assert "r/proxy@sha256:old" in host.images
+    assert "r/proxy@sha256:old" in host.images and "stop proxy-a" not in host.calls
     assert any(call.endswith("proxy check") for call in host.calls)
 
 

@@ -159,7 +159,7 @@ class References:
             return {name: _bins(counts) for name, counts in _variants(found).items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             self._usable = False
             log.error("drift reference unreadable; the next answers are it", path=str(self._path), why=repr(error))
             return {}

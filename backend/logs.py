@@ -52,3 +52,9 @@ def configure_logs(log_format: Literal["json", "console"]) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.getLogger("uvicorn.error").addFilter(_without_addresses)
+
+
+def _without_addresses(record: logging.LogRecord) -> bool:
+    """uvicorn's lines about WebSockets hold the whole address, and so a token; and anybody can cause them."""
+    return "WebSocket" not in str(record.msg) and "upgrade" not in str(record.msg)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 import sys
 import tempfile
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -32,9 +35,10 @@ def add(
     requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Without it: as many as it likes.")] = None,
 ) -> None:
     """Add a key and print it, this once: the file keeps a hash of it alone."""
-    keys = _read(file) if file.exists() else new_keys()
     key, presented = new_key(name, requests_per_minute)
-    _write(file, replace(keys, keys=(*keys.keys, key)))
+    with _alone(file):
+        keys = _read(file) if file.exists() else new_keys()
+        _write(file, replace(keys, keys=(*keys.keys, key)))
     typer.echo(presented)
     err.print(f"Added {key.id} ({printable(name)}). This key is shown once.", markup=False, soft_wrap=True)
 
@@ -51,13 +55,14 @@ def list_keys(file: KeysFile) -> None:
 @app.command("revoke")
 def revoke(file: KeysFile, identity: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]) -> None:
     """Take a key away. Servers notice within a second or two; its tokens end with it."""
-    keys = _read(file)
-    rest = tuple(key for key in keys.keys if key.id != identity)
-    if len(rest) == len(keys.keys):
-        fail(f"{file} has no key {printable(identity)}")
-    if not rest:
-        fail(f"{identity} is the only key in {file}, and a server does not take a file without any. Add another first")
-    _write(file, replace(keys, keys=rest))
+    with _alone(file):
+        keys = _read(file)
+        rest = tuple(key for key in keys.keys if key.id != identity)
+        if len(rest) == len(keys.keys):
+            fail(f"{file} has no key {printable(identity)}")
+        if not rest:
+            fail(f"{identity} is the only key in {file}, and a server takes no file without any. Add another first")
+        _write(file, replace(keys, keys=rest))
     err.print(f"Revoked {identity}.", markup=False)
 
 
@@ -77,6 +82,20 @@ def password() -> None:
     typer.echo(":".join(["scrypt", *parts]))
 
 
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Of two who change it, one waits."""
+    try:
+        folder = os.open(file.resolve().parent, os.O_RDONLY)
+    except OSError as error:
+        fail(f"{file} cannot be written: {error.strerror}")
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def _read(file: Path) -> Keys:
     try:
         return Keys.decode(file.read_bytes())
@@ -87,7 +106,8 @@ def _read(file: Path) -> Keys:
 
 
 def _write(file: Path, keys: Keys) -> None:
-    """In one step, for its owner alone; an existing file's owner stays what it is: a container's user may read it."""
+    """In one step, for its owner alone; an existing file keeps its owner and readers: a container's user is one."""
+    file = file.resolve()  # a link stays one
     try:
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # for its owner alone
         temporary = Path(name)
@@ -99,6 +119,7 @@ def _write(file: Path, keys: Keys) -> None:
             if file.exists():
                 found = file.stat()
                 os.chown(temporary, found.st_uid, found.st_gid)
+                temporary.chmod(found.st_mode & 0o640)
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -87,7 +88,7 @@ def _by_password(expected: str) -> None:
 
 
 def _forget() -> None:
-    del st.session_state[_SIGNED_IN]
+    st.session_state.clear()  # with the pictures: who signs in next in this tab is someone else
 
 
 def _try(given: str, expected: str) -> None:
@@ -135,12 +136,16 @@ def is_allowed(members: Iterable[str], person: Mapping[str, Any]) -> bool:
     if not wanted:
         return True
     address = str(person.get("email") or "").lower()
-    verified = person.get("email_verified") in (True, "true", None)
+    verified = person.get("email_verified") in (True, "true")  # without that word a tenant may have made it up
     return bool(address) and verified and (address in wanted or f"@{address.rpartition('@')[2]}" in wanted)
 
 
 def _has_oidc() -> bool:
-    return bool(st.secrets.load_if_toml_exists() and "auth" in st.secrets)
+    if st.secrets.load_if_toml_exists():
+        return "auth" in st.secrets
+    if any(Path(path).exists() for path in st.get_option("secrets.files")):  # there, and damaged
+        _stop("Streamlit's secrets cannot be read, so nobody can sign in. Whoever runs this page: its log says why.")
+    return False
 
 
 def address_of(forwarded: Sequence[str], connection: str | None) -> str:

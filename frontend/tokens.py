@@ -42,11 +42,13 @@ class Tokens:
         """One for the results of this batch; the same for everybody who looks at them."""
         with self._lock:
             known = self._results.get(batch)
-            if known is None or self.clock() >= known.until:
+        if known is None or self.clock() >= known.until:
+            known = self._ask(purpose="results", batch=batch)
+            with self._lock:
                 while len(self._results) >= _MOST:
                     del self._results[next(iter(self._results))]
-                known = self._results[batch] = self._ask(purpose="results", batch=batch)
-            return known
+                self._results[batch] = known
+        return known
 
     def _ask(self, **wanted: str) -> Token:
         if not self.api.has_key:

@@ -1,1 +1,4 @@
-"""Who may ask: keys for programs, short-lived tokens for browsers. Only a server with a keys file imports it."""
+"""Who may ask: keys for programs, short-lived tokens for browsers.
+
+What costs time to import, only a server with a keys file imports.
+"""

@@ -37,6 +37,8 @@ from contract.shards import BadShard, Counts, Manifest
 __all__ = ["Reader"]
 
 log = structlog.get_logger()
+_HOURS_FOR_ROOM = 6
+"""After an upload: how long runs are started again for which Glue has no room. Then it is a failure."""
 
 
 class Reader:
@@ -146,7 +148,7 @@ class Reader:
         )
         run = self._run(source) if evidence.run else None
         status = self._run_status(run) if run and self._is_open(source, evidence) else None
-        failed = status is not None and not (status.moving or status.never_began or base.starting)
+        failed = status is not None and not (status.moving or self._waits_on(base, status) or base.starting)
         state = state_of(evidence, upload=base.upload is not None, run_failed=failed)
         if state in (State.DONE, State.PREDICTING):
             state = _by_predictions({found.state for found in predictions}, bool(tensors))
@@ -154,6 +156,11 @@ class Reader:
             base, state=state, tensors=tensors, run=run, run_status=status, predictions=predictions, entries=entries
         )
         return self._described(view, source, evidence)
+
+    def _waits_on(self, base: BatchView, status: RunStatus) -> bool:
+        """Whether another run is started without asking, since Glue had no room for the last one: for some hours."""
+        patience = timedelta(hours=_HOURS_FOR_ROOM)
+        return status.never_began and base.upload is not None and self._now - base.upload.modified < patience
 
     def _described(self, view: BatchView, source: SourceKeys, evidence: Evidence) -> BatchView:  # noqa: PLR0911
         """With its problem, its progress and whether it can be started again."""

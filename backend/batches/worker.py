@@ -219,8 +219,10 @@ def _state(view: BatchView) -> str:
 
 
 def _never_began(view: BatchView) -> bool:
-    """Whether no run was ever started, or AWS gave up the one that was before it began."""
-    return view.run is None or (view.run_status is not None and view.run_status.never_began)
+    """Whether no run was ever started, or AWS gave up the one that was before it began, and not for hours."""
+    if view.run is None:
+        return True
+    return view.state is not State.FAILED and view.run_status is not None and view.run_status.never_began
 
 
 def _reason(failed: Exception) -> tuple[str, str]:

@@ -58,8 +58,13 @@ async function ask(api, method, path, body, signal, token) {
 // The record's token anew: by itself while it is good, else by the page's, which tells that the person is signed in.
 async function renew(api, record, signal) {
   if (!record.token) throw new Trouble("This upload began before the server asked for keys. Begin anew.", { status: 404 });
-  const by = Date.now() - record.had < GOOD_MS ? record.token : TOKENS.fresh;
-  ({ token: record.token } = await ask(api, "POST", "/v1/tokens/renew", { token: record.token }, signal, by));
+  const own = Date.now() - record.had < GOOD_MS, old = { token: record.token };
+  const by = token => ask(api, "POST", "/v1/tokens/renew", old, signal, token);
+  // Its own may have ended early, with the key that it was had by.
+  ({ token: record.token } = await by(own ? record.token : TOKENS.fresh).catch(error => {
+    if (own && error.status === 401 && TOKENS.fresh) return by(TOKENS.fresh);
+    throw error;
+  }));
   record.had = Date.now();
   kept.put(record);
 }

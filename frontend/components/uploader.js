@@ -53,7 +53,8 @@ function unfinished(view, record, parts) {
   discard.onclick = async () => {
     discard.disabled = true;
     const path = `/v1/batches/${encodeURIComponent(record.id)}`;
-    const error = await ask(view.data.api, "DELETE", path, null, undefined, record.token).catch(found => found);
+    const able = TOKENS.fresh ? renew(view.data.api, record) : Promise.resolve();   // its token may have ended meanwhile
+    const error = await able.then(() => ask(view.data.api, "DELETE", path, null, undefined, record.token)).catch(found => found);
     if (error && error.status !== 404) { discard.disabled = false; words.textContent = error.message; return; }
     kept.drop(record.id);
     row.remove();

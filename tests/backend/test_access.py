@@ -399,6 +399,19 @@ def guarded(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             yield service, file
 
 
+def log_of(service: Service) -> str:
+    """All that it has written so far."""
+    assert service.log
+    service.log.seek(0)
+    return service.log.read()
+
+
+def knock_by_websocket(address: str) -> None:
+    """Asks for one, and is refused."""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    httpx.get(address, headers={**upgrade, "Sec-WebSocket-Key": "c2l4dGVlbiBieXRlcyEhIQ=="})
+
+
 def test_a_browsers_upload_by_its_token(guarded: tuple[Service, KeyFile]) -> None:
     """The whole way of the page's script, over sockets; and what the log then holds."""
     service, file = guarded
@@ -422,9 +435,8 @@ def test_a_browsers_upload_by_its_token(guarded: tuple[Service, KeyFile]) -> Non
     address = f"{service.url}/v1/batches/{had['batch']}/results?token={read}"
     assert httpx.get(address).json()["error"]["code"] != "unauthorized"  # there are none yet, and it says that
     assert service.client.delete(f"/v1/batches/{had['batch']}").status_code == 204
-    assert service.log
-    service.log.seek(0)
-    written = service.log.read()
+    knock_by_websocket(f"{service.url}/v1/live?token={had['token']}&key={file.sent}")
+    written = log_of(service)
     lines = [json.loads(line) for line in written.splitlines() if '"request"' in line]
     assert len(lines) >= 10 and {line.get("key") for line in lines} == {file.key.id}
     for secret in (file.sent, file.sent.split("_", 2)[2], had["token"], renewed["token"], read, file.keys.token_secret):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from backend.batches import reading, worker
 from backend.batches.errors import BatchProblem, JobsAway
 from backend.batches.job_runs import RunStatus
 from backend.batches.lease import HeldLease, LeaseLost, ask_for, take
@@ -170,6 +171,16 @@ def test_a_run_for_which_aws_found_no_room_is_none(
         assert view.progress and "in vain" in view.progress.detail
         start_preprocessing(storage, glue, view, TransformSpec())  # type: ignore[arg-type]
         assert len(glue.started) == 1
+
+
+def test_without_room_for_hours_a_run_has_failed(
+    views: Views, s3: Cloud, batch: str, glue: FakeJobRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_HOURS_FOR_ROOM", 0)
+    batches.note_run(s3, batch, "jr_1", (3,))
+    glue.said = RunStatus("jr_1", "EXPIRED")
+    view = views.one(batch)
+    assert view.state == "failed" and view.restartable and not worker._never_began(view)
 
 
 def test_not_knowing_how_the_run_is_is_no_failure(views: Views, s3: Cloud, batch: str, glue: FakeJobRuns) -> None:

@@ -43,6 +43,16 @@ def test_revoking_takes_one_away_and_never_the_last(tmp_path: Path) -> None:
     assert last.exit_code == 2 and "the only key" in last.stderr and read_keys(file).keys == (second,)
 
 
+def test_whoever_could_read_the_file_still_can_and_a_link_stays_one(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.json", tmp_path / "keys.json"
+    link.symlink_to(real)
+    keys("add", "--file", link, "--name", "a")
+    real.chmod(0o640)
+    keys("add", "--file", link, "--name", "b")
+    assert link.is_symlink() and len(read_keys(real).keys) == 2
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_damaged_file_is_never_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_text("{}")

@@ -68,6 +68,8 @@ class Desk:
         if self._token and self.clock() >= self._token.until:
             self._token = None
             self.changes += 1  # what the browser was handed is over soon: drawn anew, it gets others
+        if self.selected and self.batches.tokens.is_over(self.selected):
+            self.changes += 1
         try:
             self.listing, self.trouble = self.batches.all(), None
         except ApiError as error:

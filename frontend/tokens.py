@@ -50,6 +50,12 @@ class Tokens:
                 self._results[batch] = known
         return known
 
+    def is_over(self, batch: str) -> bool:
+        """Whether links and pictures of this batch, as they are drawn, want another."""
+        with self._lock:
+            known = self._results.get(batch)
+        return known is not None and self.clock() >= known.until
+
     def _ask(self, **wanted: str) -> Token:
         if not self.api.has_key:
             return Token()

@@ -162,7 +162,8 @@ def test_tokens_are_had_by_the_key_and_kept_while_they_are_fresh(server: FakeSer
     assert (first.words, first.batch, tokens.upload(first)) == ("t0", "b", first)
     assert [tokens.results("b").words, tokens.results("c").words, tokens.results("b").words] == ["t1", "t2", "t1"]
     clock.now = FRESH_SECONDS
-    assert (tokens.upload(first).words, tokens.results("b").words) == ("t3", "t4")
+    assert tokens.is_over("b") and not tokens.is_over("never drawn")
+    assert (tokens.upload(first).words, tokens.results("b").words) == ("t3", "t4") and not tokens.is_over("b")
 
 
 def test_without_a_key_or_without_an_answer_there_are_no_tokens(server: FakeServer) -> None:

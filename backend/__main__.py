@@ -17,6 +17,9 @@ from inference.artefacts import ArtefactStore
 from inference.card import BadCard
 from inference.choice import ModelMissing, ModelUnknown, choose
 
+_IDLE_SECONDS = 75
+"""How long a connection may lie idle. A proxy must be the first to close it, or a request could meet a closed one."""
+
 
 def main() -> int:
     """Serves until SIGINT or SIGTERM, then finishes what was accepted. 1: could not start, and said why."""
@@ -59,6 +62,7 @@ def _serve(settings: Settings, listener: socket.socket, early: EarlyLoad | None)
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     gc.freeze()

@@ -60,7 +60,7 @@ def test_a_good_one_takes_over_and_no_request_fails(site: Site, first: str) -> N
 
 def test_one_that_never_gets_ready_is_never_asked_and_goes(site: Site, first: str) -> None:
     with load(site) as answers:
-        done = site.roll(backend=derived("ninefold-test-backend:misjudges", first, *_MISJUDGES), ready=30)
+        done = site.roll(backend=derived("ninefold-test-backend:misjudges", first, *_MISJUDGES), ready=20)
     assert done.returncode == 1 and "golden" in done.stderr, done.stdout + done.stderr
     assert answers.bad == []
     assert answers.good > 15 * PER_SECOND

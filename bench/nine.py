@@ -27,7 +27,8 @@ PICTURES = {ONE: 1, NINE: 9}
 
 def p50(http: httpx.Client, pictures: list[bytes], count: int, seconds: float) -> float:
     """Milliseconds of a request with `count` pictures."""
-    files, end, taken = itertools.cycle(pictures), time.monotonic() + seconds, []
+    files, end = itertools.cycle(pictures), time.monotonic() + seconds
+    taken: list[float] = []
     while time.monotonic() < end or not taken:
         body = [("images", (f"{number}.jpg", next(files))) for number in range(count)]
         begun = time.perf_counter()

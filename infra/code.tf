@@ -46,6 +46,7 @@ resource "aws_s3_bucket_policy" "code" {
   depends_on = [aws_s3_bucket_public_access_block.code]
 }
 
+# No bundle expires: S3 does not know which one runs, and without it no host can be made again.
 resource "aws_s3_bucket_lifecycle_configuration" "code" {
   bucket = aws_s3_bucket.code.id
 

@@ -3,6 +3,40 @@
 
 locals {
   github = var.github_subject == "" ? 0 : 1
+
+  # Whatever is named after this application, but roles and what EC2 makes: those have no name in their ARN.
+  named = [
+    "${local.arn}:budgets::${local.account}:budget/${var.name}",
+    "${local.arn}:cloudwatch:${var.region}:${local.account}:alarm:${var.name}-*",
+    "${local.arn}:ecr:${var.region}:${local.account}:repository/${var.name}-*",
+    "${local.arn}:events:${var.region}:${local.account}:rule/${var.name}-*",
+    "${local.arn}:glue:${var.region}:${local.account}:job/${var.name}-*",
+    "${local.arn}:lambda:${var.region}:${local.account}:function:${var.name}-*",
+    "${local.arn}:logs:${var.region}:${local.account}:log-group:/${var.name}/*",
+    "${local.arn}:logs:${var.region}:${local.account}:log-group:/aws/lambda/${var.name}-*",
+    "${local.arn}:s3:::${var.name}-*-${local.account}",
+    "${local.arn}:sns:${var.region}:${local.account}:${var.name}-*",
+    "${local.arn}:sqs:${var.region}:${local.account}:${var.name}-*",
+    "${local.arn}:ssm:${var.region}:${local.account}:document/${var.name}-*",
+    aws_ssm_parameter.runs.arn,
+    aws_ssm_parameter.settings.arn,
+  ]
+
+  roles = [for part in keys(local.assumed_by) : "${local.arn}:iam::${local.account}:role/${var.name}-${part}"]
+
+  # Tagged as they are made; what is there already, and is not this application's, cannot be made its own by a tag.
+  ec2_made_tagged = [
+    "AllocateAddress",
+    "AuthorizeSecurityGroupEgress",
+    "AuthorizeSecurityGroupIngress",
+    "CreateInternetGateway",
+    "CreateRouteTable",
+    "CreateSecurityGroup",
+    "CreateSubnet",
+    "CreateVpc",
+    "CreateVpcEndpoint",
+    "RunInstances",
+  ]
 }
 
 resource "aws_iam_openid_connect_provider" "github" {
@@ -34,146 +68,6 @@ data "aws_iam_policy_document" "github_assume" {
       variable = "token.actions.githubusercontent.com:sub"
       values   = ["${var.github_subject}:environment:${each.key}"]
     }
-  }
-}
-
-resource "aws_iam_role" "github_build" {
-  count = local.github
-
-  name                 = "${var.name}-github-build"
-  assume_role_policy   = data.aws_iam_policy_document.github_assume["build"].json
-  max_session_duration = 3600
-}
-
-resource "aws_iam_role_policy" "github_build" {
-  count = local.github
-
-  name   = "build-and-plan"
-  role   = aws_iam_role.github_build[0].id
-  policy = data.aws_iam_policy_document.github_build.json
-}
-
-data "aws_iam_policy_document" "github_build" {
-  source_policy_documents = [data.aws_iam_policy_document.github_plan.json]
-
-  statement {
-    sid       = "LogInToRegistry"
-    actions   = ["ecr:GetAuthorizationToken"]
-    resources = ["*"]
-  }
-
-  statement {
-    sid = "PushImages"
-
-    actions = [
-      "ecr:BatchCheckLayerAvailability",
-      "ecr:BatchGetImage",
-      "ecr:CompleteLayerUpload",
-      "ecr:DescribeImages",
-      "ecr:GetDownloadUrlForLayer",
-      "ecr:InitiateLayerUpload",
-      "ecr:PutImage",
-      "ecr:UploadLayerPart",
-    ]
-
-    resources = [for repository in aws_ecr_repository.image : repository.arn]
-  }
-
-  statement {
-    sid       = "PutBundles"
-    actions   = ["s3:PutObject", "s3:GetObject"]
-    resources = ["${aws_s3_bucket.code.arn}/host/*"]
-  }
-
-  statement {
-    sid       = "KeepPlan"
-    actions   = ["s3:PutObject"]
-    resources = ["${local.arn}:s3:::${var.state_bucket}/plans/*"]
-  }
-}
-
-# What a plan reads: how each thing is set up, no object of a batch, and of the parameters no secret.
-data "aws_iam_policy_document" "github_plan" {
-  statement {
-    sid = "ReadSettings"
-
-    actions = [
-      "budgets:ListTagsForResource",
-      "budgets:ViewBudget",
-      "cloudwatch:DescribeAlarms",
-      "cloudwatch:ListTagsForResource",
-      "ec2:Describe*",
-      "ecr:DescribeRepositories",
-      "ecr:GetLifecyclePolicy",
-      "ecr:ListTagsForResource",
-      "events:DescribeRule",
-      "events:ListTagsForResource",
-      "events:ListTargetsByRule",
-      "glue:GetJob",
-      "glue:GetTags",
-      "iam:GetInstanceProfile",
-      "iam:GetOpenIDConnectProvider",
-      "iam:GetPolicy",
-      "iam:GetPolicyVersion",
-      "iam:GetRole",
-      "iam:GetRolePolicy",
-      "iam:ListAttachedRolePolicies",
-      "iam:ListRolePolicies",
-      "lambda:GetFunction",
-      "lambda:GetFunctionCodeSigningConfig",
-      "lambda:GetPolicy",
-      "lambda:ListVersionsByFunction",
-      "logs:DescribeLogGroups",
-      "logs:DescribeMetricFilters",
-      "logs:ListTagsForResource",
-      "s3:GetAccelerateConfiguration",
-      "s3:GetBucket*",
-      "s3:GetEncryptionConfiguration",
-      "s3:GetLifecycleConfiguration",
-      "s3:GetReplicationConfiguration",
-      "s3:ListBucket",
-      "sns:GetSubscriptionAttributes",
-      "sns:GetTopicAttributes",
-      "sns:ListTagsForResource",
-      "sqs:GetQueueAttributes",
-      "sqs:ListQueueTags",
-      "ssm:DescribeDocument",
-      "ssm:DescribeDocumentPermission",
-      "ssm:DescribeParameters",
-      "ssm:GetDocument",
-      "ssm:ListTagsForResource",
-    ]
-
-    resources = ["*"]
-  }
-
-  statement {
-    sid       = "ReadCode"
-    actions   = ["s3:GetObject", "s3:GetObjectTagging"]
-    resources = ["${aws_s3_bucket.code.arn}/code/*"]
-  }
-
-  statement {
-    sid     = "ReadParameters"
-    actions = ["ssm:GetParameter"]
-
-    resources = [
-      aws_ssm_parameter.runs.arn,
-      aws_ssm_parameter.settings.arn,
-      "${local.arn}:ssm:${var.region}::parameter/aws/service/*",
-    ]
-  }
-
-  statement {
-    sid       = "UseState"
-    actions   = ["s3:GetObject"]
-    resources = ["${local.arn}:s3:::${var.state_bucket}/ninefold.tfstate"]
-  }
-
-  statement {
-    sid       = "LockState"
-    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
-    resources = ["${local.arn}:s3:::${var.state_bucket}/ninefold.tfstate.tflock"]
   }
 }
 
@@ -234,22 +128,7 @@ data "aws_iam_policy_document" "github_deploy" {
       "ssm:*Parameter",
     ]
 
-    resources = [
-      "${local.arn}:budgets::${local.account}:budget/${var.name}",
-      "${local.arn}:cloudwatch:${var.region}:${local.account}:alarm:${var.name}-*",
-      "${local.arn}:ecr:${var.region}:${local.account}:repository/${var.name}-*",
-      "${local.arn}:events:${var.region}:${local.account}:rule/${var.name}-*",
-      "${local.arn}:glue:${var.region}:${local.account}:job/${var.name}-*",
-      "${local.arn}:lambda:${var.region}:${local.account}:function:${var.name}-*",
-      "${local.arn}:logs:${var.region}:${local.account}:log-group:/${var.name}/*",
-      "${local.arn}:logs:${var.region}:${local.account}:log-group:/aws/lambda/${var.name}-*",
-      "${local.arn}:s3:::${var.name}-*-${local.account}",
-      "${local.arn}:sns:${var.region}:${local.account}:${var.name}-*",
-      "${local.arn}:sqs:${var.region}:${local.account}:${var.name}-*",
-      "${local.arn}:ssm:${var.region}:${local.account}:document/${var.name}-*",
-      aws_ssm_parameter.runs.arn,
-      aws_ssm_parameter.settings.arn,
-    ]
+    resources = local.named
   }
 
   statement {
@@ -284,22 +163,8 @@ data "aws_iam_policy_document" "github_deploy" {
   }
 
   statement {
-    sid = "MakeNetworkAndHost" # what does not exist yet has no tag of its own
-
-    actions = [
-      "ec2:AllocateAddress",
-      "ec2:AssociateAddress",
-      "ec2:AuthorizeSecurityGroup*",
-      "ec2:CreateInternetGateway",
-      "ec2:CreateRouteTable",
-      "ec2:CreateSecurityGroup",
-      "ec2:CreateSubnet",
-      "ec2:CreateTags",
-      "ec2:CreateVpc",
-      "ec2:CreateVpcEndpoint",
-      "ec2:RunInstances",
-    ]
-
+    sid       = "MakeNetworkAndHost" # what does not exist yet has no tag of its own
+    actions   = [for action in local.ec2_made_tagged : "ec2:${action}" if !startswith(action, "Authorize")]
     resources = ["*"]
 
     condition {
@@ -309,11 +174,34 @@ data "aws_iam_policy_document" "github_deploy" {
     }
   }
 
+  # These ask for a tagged thing as well, by ChangeNetworkAndHost: a rule's group, an address.
+  statement {
+    sid     = "OpenPortsAndHandAddressOver"
+    actions = ["ec2:*SecurityGroupEgress", "ec2:*SecurityGroupIngress", "ec2:AssociateAddress", "ec2:DisassociateAddress"]
+
+    resources = [
+      "${local.arn}:ec2:${var.region}:${local.account}:network-interface/*",
+      "${local.arn}:ec2:${var.region}:${local.account}:security-group-rule/*",
+    ]
+  }
+
+  statement {
+    sid       = "TagWhatIsMade"
+    actions   = ["ec2:CreateTags"]
+    resources = ["${local.arn}:ec2:${var.region}:${local.account}:*/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "ec2:CreateAction"
+      values   = local.ec2_made_tagged
+    }
+  }
+
   # Roles only with the boundary, so that what is deployed cannot make itself more than it is.
   statement {
     sid       = "ChangeBoundedRoles"
     actions   = ["iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary"]
-    resources = [for part in keys(local.assumed_by) : "${local.arn}:iam::${local.account}:role/${var.name}-${part}"]
+    resources = local.roles
 
     condition {
       test     = "StringEquals"
@@ -327,7 +215,7 @@ data "aws_iam_policy_document" "github_deploy" {
     actions = ["iam:DeleteRole", "iam:TagRole", "iam:UpdateAssumeRolePolicy", "iam:*InstanceProfile"]
 
     resources = concat(
-      [for part in keys(local.assumed_by) : "${local.arn}:iam::${local.account}:role/${var.name}-${part}"],
+      local.roles,
       ["${local.arn}:iam::${local.account}:instance-profile/${var.name}-host"],
     )
   }
@@ -335,7 +223,7 @@ data "aws_iam_policy_document" "github_deploy" {
   statement {
     sid       = "HandRolesOver"
     actions   = ["iam:PassRole"]
-    resources = [for part in keys(local.assumed_by) : "${local.arn}:iam::${local.account}:role/${var.name}-${part}"]
+    resources = local.roles
 
     condition {
       test     = "StringEquals"

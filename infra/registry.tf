@@ -28,9 +28,10 @@ resource "aws_ecr_lifecycle_policy" "image" {
   policy = jsonencode({
     rules = [{
       rulePriority = 1
-      description  = "the last twenty, which is how far back one can roll"
-      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 20 }
-      action       = { type = "expire" }
+      # Pushes that nobody approved count as well, and ECR does not know which image runs.
+      description = "the last two hundred, which is how far back one can roll"
+      selection   = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 200 }
+      action      = { type = "expire" }
     }]
   })
 }

@@ -205,6 +205,19 @@ data "aws_iam_policy_document" "host" {
     resources = ["${local.arn}:ssm:${var.region}:${local.account}:parameter${local.secrets}/*"]
   }
 
+  # Secrets are encrypted by the account's key for SSM. Which id it has is seen in the account alone.
+  statement {
+    sid       = "DecryptSecrets"
+    actions   = ["kms:Decrypt"]
+    resources = ["${local.arn}:kms:${var.region}:${local.account}:key/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["ssm.${var.region}.amazonaws.com"]
+    }
+  }
+
   statement {
     sid       = "ReadSettings"
     actions   = ["ssm:GetParameter"]
@@ -309,5 +322,17 @@ data "aws_iam_policy_document" "boundary" {
     sid       = "Parameters"
     actions   = ["ssm:GetParameter", "ssm:PutParameter"]
     resources = ["${local.arn}:ssm:${var.region}:${local.account}:parameter/${var.name}/*"]
+  }
+
+  statement {
+    sid       = "Secrets"
+    actions   = ["kms:Decrypt"]
+    resources = ["${local.arn}:kms:${var.region}:${local.account}:key/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["ssm.${var.region}.amazonaws.com"]
+    }
   }
 }

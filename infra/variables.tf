@@ -3,6 +3,11 @@
 variable "region" {
   type        = string
   description = "AWS region of everything"
+
+  validation {
+    condition     = can(regex("^[a-z0-9-]+$", var.region))
+    error_message = "A region's name alone, as in eu-central-1."
+  }
 }
 
 variable "name" {
@@ -30,6 +35,11 @@ variable "model" {
   type        = string
   default     = "resnet18"
   description = "the model that must answer (NINEFOLD_MODEL); without it the server does not start"
+
+  validation {
+    condition     = can(regex("^[a-z0-9_-]+$", var.model))
+    error_message = "Lower-case letters, digits, dashes and underscores: the host reads its settings by a shell."
+  }
 }
 
 variable "page_members" {

@@ -1,10 +1,13 @@
 #!/bin/bash
 # start [check]: the proxy, with the certificates (PEM, key included) of $NINEFOLD_TLS_DIR, else with one of its own making.
+# `check` says whether it would start so, also beside the proxy that runs: 0, or HAProxy's reason and 1.
 set -euo pipefail
 shopt -s nullglob
 certificates=("$NINEFOLD_TLS_DIR"/*.pem)
 if [[ ${#certificates[@]} == 0 ]]; then
     export NINEFOLD_TLS_DIR=/tmp/tls
+fi
+if [[ ${#certificates[@]} == 0 && ! -e /tmp/tls/self-signed.pem ]]; then
     mkdir -p "$NINEFOLD_TLS_DIR"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=$NINEFOLD_DOMAIN" \
         -addext "subjectAltName=DNS:$NINEFOLD_DOMAIN" -keyout /tmp/key -out /tmp/certificate 2>/dev/null

@@ -8,16 +8,22 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICES = ("backend", "frontend", "proxy")
 _PLUGIN = '{{range .ClientInfo.Plugins}}{{if eq .Name "compose"}}{{.Path}}{{end}}{{end}}'
+
+
+class AwsFailed(Exception):
+    """A command of AWS's that did not work. The text is its own."""
 
 
 def main() -> None:
@@ -29,7 +35,12 @@ def main() -> None:
     asked = parser.parse_args()
     outputs = read_outputs(asked.outputs)
     log_in(outputs["registry"])
-    images = [push(service, outputs, asked.tag, asked.model) for service in SERVICES]
+    revision = f"REVISION={answer('git', 'rev-parse', 'HEAD')}"
+    images = [
+        push("backend", outputs, asked.tag, revision, f"NINEFOLD_MODEL={asked.model}"),
+        push("frontend", outputs, asked.tag, revision),
+        push_proxy(outputs),
+    ]
     print(push_bundle(outputs["code_bucket"]), *images)
 
 
@@ -46,11 +57,25 @@ def log_in(registry: str) -> None:
     subprocess.run(command, input=password, text=True, check=True, stdout=sys.stderr)
 
 
-def push(service: str, outputs: Mapping[str, str], tag: str, model: str) -> str:
-    """Builds one image and pushes it; its digest."""
+def push_proxy(outputs: Mapping[str, str]) -> str:
+    """Its digest. This month's image of the same folder is kept: to replace the proxy is a break for visitors."""
+    tag = proxy_tag(datetime.now(UTC))
+    where = ("--repository-name", f"{outputs['name']}-proxy", "--image-ids", f"imageTag={tag}")
+    found = ask_aws("ecr", "describe-images", *where, absent="ImageNotFoundException")
+    return str(found["imageDetails"][0]["imageDigest"]) if found else push("proxy", outputs, tag)
+
+
+def proxy_tag(now: datetime) -> str:
+    """The month, for Debian's fixes to come with another, and what the folder holds."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "proxy").iterdir()):
+        digest.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
+    return f"{now:%Y.%m}.{digest.hexdigest()[:16]}"
+
+
+def push(service: str, outputs: Mapping[str, str], tag: str, *arguments: str) -> str:
+    """Builds one image with these arguments and pushes it; its digest."""
     repository = f"{outputs['registry']}/{outputs['name']}-{service}"
-    revision = answer("git", "rev-parse", "HEAD")
-    arguments = [f"REVISION={revision}", *([f"NINEFOLD_MODEL={model}"] if service == "backend" else [])]
     built = [word for each in arguments for word in ("--build-arg", each)]
     tell("docker", "build", "--file", f"{service}/Dockerfile", *built, "--tag", f"{repository}:{tag}", ".")
     tell("docker", "push", "--quiet", f"{repository}:{tag}")
@@ -67,6 +92,18 @@ def push_bundle(bucket: str) -> str:
         file = f"{digest.removeprefix('sha256:')}.tar.gz"
         tell("aws", "s3", "cp", "--only-show-errors", f"{name}/{file}", f"s3://{bucket}/host/{file}")
     return digest
+
+
+def ask_aws(*command: str, absent: str = "") -> dict[str, Any] | None:
+    """What it answers; None where the error is the one named. Raises AwsFailed."""
+    whole = ("aws", *command, "--output", "json")
+    done = subprocess.run(whole, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+    if absent and f"({absent})" in done.stderr:
+        return None
+    raise AwsFailed(f"aws {' '.join(command[:2])}: {done.stderr.strip()}")
 
 
 def answer(*command: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import ssl
-import subprocess
 import sys
 import time
 import urllib.error
@@ -19,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.deploy_push import answer, read_outputs
+from scripts.deploy_push import AwsFailed, ask_aws, read_outputs
 
 # What a visitor without a key gets, by path: the golden image came out right, the page is there, the API wants a key.
 SEEN = {"/readyz": 200, "/healthz": 200, "/": 200, "/v1/models": 401, "/metrics": 404}
@@ -29,24 +28,34 @@ _ROLL_SECONDS = 1500
 _SMOKE_SECONDS = 60
 
 
-class NotRolled(Exception):
-    """The text says what the host said, or what was seen of it."""
+class HostFailed(Exception):
+    """The host came to its own end and says in the text what runs: as a rule what ran before."""
+
+
+class NotRight(Exception):
+    """Nothing was taken back, and what runs is not what is to run. The text says what was seen."""
 
 
 def main() -> int:
     """0 or 1."""
     asked = _arguments()
-    host = Host(read_outputs(asked.outputs), asked.tick_seconds)
+    try:
+        return _deploy(asked, Host(read_outputs(asked.outputs), asked.tick_seconds))
+    except AwsFailed as failed:
+        print(f"What became of it is not known: {failed}", file=sys.stderr)
+        return 1
+
+
+def _deploy(asked: argparse.Namespace, host: Host) -> int:
     before = host.runs()
     try:
         host.roll(asked.digests)
-    except NotRolled as failed:  # the host itself has taken it back
-        print(f"Not rolled: {failed}", file=sys.stderr)
-        return 1
-    try:
         smoke_test(asked.address, asked.smoke_seconds, insecure=asked.insecure)
-    except NotRolled as failed:
-        print(f"Rolled, and not right: {failed}", file=sys.stderr)
+    except HostFailed as failed:
+        print(f"The host failed: {failed}", file=sys.stderr)
+        return 1
+    except NotRight as failed:
+        print(f"Not right: {failed}", file=sys.stderr)
         return _roll_back(host, before)
     print(f"Runs: {' '.join(asked.digests)}")
     return 0
@@ -59,7 +68,7 @@ def _roll_back(host: Host, before: Sequence[str]) -> int:
     try:
         host.roll(before)
         print(f"Rolled back to {' '.join(before)}", file=sys.stderr)
-    except NotRolled as failed:
+    except (HostFailed, NotRight) as failed:
         print(f"It could not be rolled back either: {failed}", file=sys.stderr)
     return 1
 
@@ -73,34 +82,31 @@ class Host:
 
     def runs(self) -> list[str]:
         """The digests that it noted last; something else where nothing was rolled yet."""
-        found = _aws("ssm", "get-parameter", "--name", self._outputs["runs"])
-        return str(found["Parameter"]["Value"]).split()
+        return str(_aws("ssm", "get-parameter", "--name", self._outputs["runs"])["Parameter"]["Value"]).split()
 
     def roll(self, digests: Sequence[str]) -> None:
-        """Waits for its end. Raises NotRolled."""
+        """Waits for its end. Raises HostFailed; NotRight where the host was cut off in its midst."""
         parameters = json.dumps({name: [digest] for name, digest in zip(_PARAMETERS, digests, strict=True)})
         where = ("--document-name", self._outputs["document"], "--instance-ids", self._outputs["instance"])
         command = str(_aws("ssm", "send-command", *where, "--parameters", parameters)["Command"]["CommandId"])
         deadline = time.monotonic() + _ROLL_SECONDS
         while (told := self._told(command)).get("Status") not in _OVER:
             if time.monotonic() > deadline:
-                raise NotRolled(f"the host did not come to an end within {_ROLL_SECONDS} s")
+                raise NotRight(f"the host did not come to an end within {_ROLL_SECONDS} s")
             time.sleep(self._tick_seconds)
         print(told["StandardOutputContent"])
         if told["Status"] != "Success":
-            raise NotRolled(f"{told['Status']}: {told['StandardErrorContent'].strip()[-2000:]}")
+            ended = HostFailed if told["Status"] == "Failed" else NotRight
+            raise ended(f"{told['Status']}: {told['StandardErrorContent'].strip()[-2000:]}")
 
     def _told(self, command: str) -> Mapping[str, Any]:
-        try:
-            return _aws(
-                "ssm", "get-command-invocation", "--command-id", command, "--instance-id", self._outputs["instance"]
-            )
-        except subprocess.CalledProcessError:  # for a moment after it was sent, nobody knows it
-            return {}
+        which = ("--command-id", command, "--instance-id", self._outputs["instance"])
+        # For a moment after it was sent, nobody knows it.
+        return ask_aws("ssm", "get-command-invocation", *which, absent="InvocationDoesNotExist") or {}
 
 
 def smoke_test(address: str, seconds: float, *, insecure: bool = False) -> None:
-    """Looks at each path until it is as it is to be. Raises NotRolled with what is seen instead."""
+    """Looks at each path until it is as it is to be. Raises NotRight with what is seen instead."""
     context = ssl.create_default_context()
     if insecure:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -108,7 +114,7 @@ def smoke_test(address: str, seconds: float, *, insecure: bool = False) -> None:
     for path, wanted in SEEN.items():
         while (seen := _status(address + path, context)) != wanted:
             if time.monotonic() > deadline:
-                raise NotRolled(f"{path} answers {seen}, not {wanted}")
+                raise NotRight(f"{path} answers {seen}, not {wanted}")
             time.sleep(1)
 
 
@@ -123,8 +129,7 @@ def _status(url: str, context: ssl.SSLContext) -> int | str:
 
 
 def _aws(*command: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(answer("aws", *command, "--output", "json"))
-    return found
+    return ask_aws(*command) or {}
 
 
 def _arguments() -> argparse.Namespace:

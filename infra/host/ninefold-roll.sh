@@ -24,6 +24,10 @@ set +a
 
 name=${1#sha256:}
 bundle=$home/bundles/$name
+former=$(cat "$home/bundle" 2>/dev/null || true)
+# First of all room: on a full disk nothing could be fetched, and no roll would ever end well again. Images in use stay.
+docker image prune --force --all --filter until=24h >/dev/null
+find "$home/bundles" -mindepth 1 -maxdepth 1 -mtime +1 ! -name "$name" ! -name "${former:-none}" -exec rm -rf {} +
 if [[ ! -d $bundle ]]; then
     part=$(mktemp -d "$home/bundles/.new-XXXXXX")
     trap 'rm -rf "$part"' EXIT

@@ -163,6 +163,54 @@ run "nothing_is_more_open_than_it_must_be" {
   }
 
   assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.alarms.statement :
+      one(one(statement.principals).identifiers) => [for condition in statement.condition : condition.variable]
+      } == {
+      "cloudwatch.amazonaws.com" = ["aws:SourceAccount"]
+      "events.amazonaws.com"     = []
+    }
+    error_message = "EventBridge names no account: with a condition its messages are lost"
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for document in [data.aws_iam_policy_document.github_plan, data.aws_iam_policy_document.github_build] : [
+        for statement in document.statement :
+        !contains(statement.resources, "*") || contains(["List", "LogInToRegistry"], statement.sid)
+      ]
+    ]))
+    error_message = "who builds and plans reads what is named after the application, and else only what is there"
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.github_deploy.statement :
+      [for condition in statement.condition : condition.variable] if contains(statement.actions, "ec2:CreateTags")
+    ] == [["ec2:CreateAction"]]
+    error_message = "a tag is given to what is being made alone: it is what makes a thing the workflow's own"
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for statement in data.aws_iam_policy_document.github_deploy.statement : [
+        for action in statement.actions : !contains(statement.resources, "*")
+        if can(regex("^ec2:(Associate|Authorize|.*SecurityGroup(E|In)gress)", action))
+      ]
+    ]))
+    error_message = "ports are opened, and the address handed over, for tagged things alone"
+  }
+
+  assert {
+    condition = alltrue([
+      for document in [data.aws_iam_policy_document.host, data.aws_iam_policy_document.boundary] :
+      one([for statement in document.statement : one(statement.condition).values if contains(statement.actions, "kms:Decrypt")])
+      == tolist(["ssm.eu-central-1.amazonaws.com"])
+    ])
+    error_message = "secrets are decrypted by way of SSM, and nothing else is"
+  }
+
+  assert {
     condition     = one(aws_instance.host.metadata_options).http_tokens == "required"
     error_message = "the metadata service is to be asked with a token alone (IMDSv2)"
   }
@@ -212,4 +260,15 @@ run "a_subject_with_a_wildcard_is_refused" {
   }
 
   expect_failures = [var.github_subject]
+}
+
+run "what_the_hosts_shell_reads_has_no_quotes" {
+  command = plan
+
+  variables {
+    region = "eu-central-1'"
+    model  = "resnet18'; reboot; '"
+  }
+
+  expect_failures = [var.region, var.model]
 }

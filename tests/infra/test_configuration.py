@@ -31,7 +31,8 @@ def test_it_is_formatted_and_valid(terraform: Terraform) -> None:
 
 
 def test_its_own_tests_pass(terraform: Terraform) -> None:
-    assert ", 0 failed." in terraform("test")
+    number = len(re.findall(r'^run "', said("tests/configuration.tftest.hcl"), re.MULTILINE))
+    assert f"{number} passed, 0 failed." in terraform("test")
 
 
 def test_the_job_has_the_packages_of_its_requirements() -> None:

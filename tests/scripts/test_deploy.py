@@ -11,16 +11,19 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from scripts.deploy_push import proxy_tag
 from scripts.deploy_roll import SEEN
 from scripts.host_bundle import bundle
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW = [[f"sha256:{digit * 64}" for digit in digits] for digits in ("1234", "abcd")]
+PROXY_TAG = proxy_tag(datetime.now(UTC))
 OUTPUTS = {
     "registry": "registry.example",
     "name": "ninefold",
@@ -42,15 +45,19 @@ echo "aws $*" >>"$CALLS"
 case "$1 $2" in
     "ecr get-login-password") echo password;;
     "s3 cp") cp "$4" "$CALLS.bundle";;
+    "ecr describe-images")
+        [[ $* != *"${PROXY_TAG:-none}"* ]] || { echo '{"imageDetails": [{"imageDigest": "sha256:is-there"}]}'; exit; }
+        echo "An error occurred (${REGISTRY_SAYS:-ImageNotFoundException}) when calling DescribeImages" >&2; exit 254;;
     "ssm get-parameter") echo "{\\"Parameter\\": {\\"Value\\": \\"$RUNS\\"}}";;
-    "ssm send-command") echo '{"Command": {"CommandId": "c-1"}}'; rm -f "$CALLS.asked";;
+    "ssm send-command")
+        printf '{"Command": {"CommandId": "c-%s"}}' "$(grep -c send-command "$CALLS")"; rm -f "$CALLS.asked";;
     "ssm get-command-invocation")
         # Known only at the second look, over only at the third.
         echo >>"$CALLS.asked"
         case $(wc -l <"$CALLS.asked") in
-            1) echo InvocationDoesNotExist >&2; exit 254;;
+            1) echo "An error occurred (${SSM_SAYS:-InvocationDoesNotExist}) when calling it" >&2; exit 254;;
             2) status=InProgress;;
-            *) status=${ENDS:-Success};;
+            *) status=${ENDS:-Success}; [[ $* != *c-2* ]] || status=Success;;
         esac
         printf '{"Status": "%s", "StandardOutputContent": "", "StandardErrorContent": "unhealthy"}' "$status";;
 esac
@@ -124,13 +131,25 @@ def test_what_is_pushed_is_named_by_digests_alone(runner: Runner, tmp_path: Path
     done = runner.run("scripts.deploy_push", "--tag", "t1", "--model", "a-model")
     assert done.returncode == 0, done.stderr
     packed = hashlib.sha256((tmp_path / "calls.bundle").read_bytes()).hexdigest()
-    images = [f"sha256:of-{service}:t1" for service in ("backend", "frontend", "proxy")]
-    assert done.stdout.split() == [f"sha256:{packed}", *images]
+    images = [f"sha256:of-{service}:t1" for service in ("backend", "frontend")]
+    assert done.stdout.split() == [f"sha256:{packed}", *images, f"sha256:of-proxy:{PROXY_TAG}"]
     built = runner.calls("docker build")
     assert [("NINEFOLD_MODEL=a-model" in call) for call in built] == [True, False, False]
-    assert all("REVISION=" in call for call in built)
+    assert [("REVISION=" in call) for call in built] == [True, True, False]
     (uploaded,) = runner.calls("aws s3 cp")
     assert uploaded.endswith(f"s3://a-code-bucket/host/{packed}.tar.gz")
+
+
+def test_a_proxy_that_has_not_changed_is_not_built_again(runner: Runner) -> None:
+    done = runner.run("scripts.deploy_push", "--tag", "t2", PROXY_TAG=PROXY_TAG)
+    assert done.stdout.split()[-1] == "sha256:is-there", done.stderr
+    assert not [call for call in runner.calls("docker") if "proxy" in call]
+
+
+def test_a_registry_that_cannot_be_asked_is_no_reason_to_build(runner: Runner) -> None:
+    done = runner.run("scripts.deploy_push", "--tag", "t3", REGISTRY_SAYS="AccessDeniedException")
+    assert done.returncode == 1 and "AccessDeniedException" in done.stderr
+    assert not [call for call in runner.calls("docker") if "proxy" in call]
 
 
 def test_the_bundle_has_all_that_the_roll_imports(tmp_path: Path) -> None:
@@ -153,6 +172,21 @@ def test_a_roll_that_the_host_took_back_is_a_failure_and_nothing_more_is_sent(
 ) -> None:
     done = runner.roll(site[0], runs=" ".join(OLD), ENDS="Failed")
     assert done.returncode == 1 and "unhealthy" in done.stderr
+    assert runner.rolled_to() == [NEW]
+
+
+@pytest.mark.parametrize("status", ["TimedOut", "Cancelled"])
+def test_a_host_that_was_cut_off_is_rolled_back(runner: Runner, site: tuple[str, dict[str, int]], status: str) -> None:
+    done = runner.roll(site[0], runs=" ".join(OLD), ENDS=status)
+    assert done.returncode == 1 and status in done.stderr and "Rolled back to" in done.stderr
+    assert runner.rolled_to() == [NEW, OLD]
+
+
+def test_a_roll_that_may_not_be_looked_at_ends_with_the_reason(
+    runner: Runner, site: tuple[str, dict[str, int]]
+) -> None:
+    done = runner.roll(site[0], runs=" ".join(OLD), SSM_SAYS="AccessDeniedException")
+    assert done.returncode == 1 and "not known" in done.stderr and "AccessDeniedException" in done.stderr
     assert runner.rolled_to() == [NEW]
 
 

@@ -135,6 +135,7 @@ class Job {
       kept.drop(this.id);
       this.id = null;
       this.sent.clear();
+      this.urls.clear();   // they lead to the batch that is gone
       return this.set("stopped", "The server no longer has this upload: it was removed, or it has expired. “Try again” starts anew.");
     }
     if (error.final && this.id) kept.drop(this.id);

@@ -70,7 +70,7 @@ class BatchVisitor:
     def among(self) -> Locator:
         return self.page.locator(".nf-among")
 
-    def told(self, words: str | re.Pattern[str], seconds: float = 15) -> None:
+    def told(self, words: str | re.Pattern[str], seconds: float = 30) -> None:
         """What the upload says."""
         expect(self.page.locator(".words")).to_contain_text(words, timeout=seconds * 1000)
 

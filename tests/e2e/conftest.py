@@ -16,7 +16,7 @@ from tests.e2e.visitor import Visitor
 from tests.frontend.fake_batch_server import FakeBatchServer
 from tests.servers import Service, process
 
-SECONDS = 15.0
+SECONDS = 30.0  # two browsers share the processors with two test processes
 expect.set_options(timeout=SECONDS * 1000)
 
 

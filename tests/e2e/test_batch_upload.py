@@ -25,7 +25,7 @@ def arrived(visitor: BatchVisitor, name: str) -> bytes:
     return batch.zip
 
 
-def until(reached: object, what: str, seconds: float = 15) -> None:
+def until(reached: object, what: str, seconds: float = 30) -> None:
     """Waits until the function says so."""
     deadline = time.monotonic() + seconds
     while not reached():  # type: ignore[operator]
@@ -213,6 +213,7 @@ def test_an_upload_that_the_server_no_longer_knows_is_forgotten(batch_visitor: B
 def test_a_batch_that_is_removed_meanwhile_is_started_anew(batch_visitor: BatchVisitor, tmp_path: Path) -> None:
     file = random_zip(tmp_path / "photos.zip", 9)
     holding(batch_visitor, file, 1)
+    until(lambda: batch_visitor.remembered[0]["marks"], "the page knows that part 1 has arrived")
     batch_visitor.cloud.shelf.batches.clear()
     batch_visitor.cloud.storage.unheld.set()
     batch_visitor.told("The server no longer has this upload")

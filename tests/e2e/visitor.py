@@ -78,7 +78,7 @@ class Visitor:
         """The first label on a card."""
         return self.card(name).locator(".nf-label").first.inner_text()
 
-    def sees(self, words: str, seconds: float = 15) -> None:
+    def sees(self, words: str, seconds: float = 30) -> None:
         expect(self.page.get_by_text(words).first).to_be_visible(timeout=seconds * 1000)
 
     def requests(self) -> int:

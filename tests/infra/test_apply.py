@@ -214,7 +214,7 @@ def test_a_bundle_that_is_not_its_digest_is_not_opened(applied: Applied, tmp_pat
 
 def test_destroy_leaves_nothing(applied: Applied) -> None:
     """Last: what the tests above put into buckets and repositories goes as well."""
-    applied.client("ssm").delete_parameter(Name="/ninefold/secrets/keys")  # a person put it, as docs/deploy.md says
+    applied.client("ssm").delete_parameters(Names=["/ninefold/secrets/keys"])  # a person put it, as docs/deploy.md says
     applied.terraform("destroy", "-auto-approve")
     left = {
         "buckets": applied.client("s3").list_buckets()["Buckets"],

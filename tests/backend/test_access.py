@@ -160,7 +160,7 @@ def test_ten_thousand_wrong_keys_cost_the_right_one_nothing(
     assert app.state.metrics.registry.get_sample_value("ninefold_refused_keys_total") == 10_002
     refusals = [line for line in lines if line.get("status") == 401]
     assert len(refusals) <= 2 + time.monotonic() - started
-    assert refusals[-1]["refused"] > 1
+    assert refusals[0]["refused"] == 1  # each line has how many there were until then
 
 
 async def status_of(app: FastAPI, sent: str) -> int:

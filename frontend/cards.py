@@ -42,7 +42,7 @@ def body(answer: Answer | None, top_k: int, waiting: str) -> str:
 
 def notice(words: str, kind: str) -> str:
     """A line across the page. `kind`: 'calm', 'wait' or 'stop'."""
-    return f'<div class="nf-notice nf-{kind}" role="status">{escape(words)}</div>'
+    return f'<div class="nf-notice nf-{kind}" role="status">{_words(words)}</div>'
 
 
 def refused(names: Sequence[str], places: int) -> str:

@@ -23,6 +23,7 @@ from frontend.settings import Settings
 __all__ = ["Attempts", "address_of", "is_allowed", "is_right", "let_in"]
 
 _SIGNED_IN = "signed_in"
+_WIDTH = 420
 OF_ONE, OF_ALL = 10, 100
 """Attempts a minute: of one address, and of all together, since each takes a twentieth of a second to check."""
 NOTHING_SET = (
@@ -60,12 +61,13 @@ def let_in(settings: Settings) -> None:
     elif settings.password_hash:
         _by_password(settings.password_hash)
     elif settings.sign_in_required:
+        _head()
         _stop(NOTHING_SET)
 
 
 def _by_provider(settings: Settings) -> None:
     if not st.user.is_logged_in:
-        st.html("<h1 class='nf-head'>Sign in</h1>")
+        _head()
         st.button("Sign in", key="sign-in", type="primary", on_click=st.login)
         st.stop()
     if not is_allowed(settings.members, dict(st.user)):
@@ -78,8 +80,8 @@ def _by_password(expected: str) -> None:
     if st.session_state.get(_SIGNED_IN) == expected:
         _way_out(_forget)
         return
-    st.html("<h1 class='nf-head'>Sign in</h1>")
-    with st.form("sign-in-form", width=420, enter_to_submit=True):
+    _head()
+    with st.form("sign-in-form", width=_WIDTH, enter_to_submit=True):
         given = st.text_input("Password", type="password", key="password", autocomplete="current-password")
         asked = st.form_submit_button("Sign in", key="sign-in", type="primary")
     if asked:
@@ -103,12 +105,17 @@ def _try(given: str, expected: str) -> None:
         st.session_state[_SIGNED_IN] = expected
         st.rerun()
     else:
-        st.html(notice("This is not the password.", "stop"))
+        with st.container(width=_WIDTH):
+            st.html(notice("This is not the password. Try again, or ask whoever runs this page.", "stop"))
 
 
 def _way_out(leave: Callable[[], None]) -> None:
     with st.container(key="way-out", horizontal=True, horizontal_alignment="right"):
         st.button("Sign out", key="sign-out", type="tertiary", on_click=leave)
+
+
+def _head() -> None:
+    st.html("<h1 class='nf-head'>Sign in</h1>")
 
 
 def _stop(words: str) -> None:
@@ -144,6 +151,7 @@ def _has_oidc() -> bool:
     if st.secrets.load_if_toml_exists():
         return "auth" in st.secrets
     if any(Path(path).exists() for path in st.get_option("secrets.files")):  # there, and damaged
+        _head()
         _stop("Streamlit's secrets cannot be read, so nobody can sign in. Whoever runs this page: its log says why.")
     return False
 

@@ -20,6 +20,9 @@ from inference.choice import ModelMissing, ModelUnknown, choose
 _IDLE_SECONDS = 75
 """How long a connection may lie idle. A proxy must be the first to close it, or a request could meet a closed one."""
 
+_WAITED_FOR = {"batch": "S3 did not answer", "resolve": "a name server did not answer"}
+_DECODING = "a picture was still being decoded"
+
 
 def main() -> int:
     """Serves until SIGINT or SIGTERM, then finishes what was accepted. 1: could not start, and said why."""
@@ -80,10 +83,10 @@ def _leave() -> None:
     """Ends the process even while a picture is decoded or S3 is waited for: Python would wait for those threads."""
     deadline = time.monotonic() + 1
     for thread in threading.enumerate():
-        if thread.name.startswith(("inference", "decode", "batch")):
+        if thread.name.startswith(("inference", "decode", "batch", "resolve")):
             thread.join(max(deadline - time.monotonic(), 0))
             if thread.is_alive():
-                what = "S3 did not answer" if thread.name.startswith("batch") else "a picture was still being decoded"
+                what = next((why for kind, why in _WAITED_FOR.items() if thread.name.startswith(kind)), _DECODING)
                 print(f"ninefold: ended while {what}", file=sys.stderr, flush=True)
                 sys.stdout.flush()
                 os._exit(0)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from backend.api import batches, errors, predict, status, tokens
+from backend.api import batches, errors, predict, status, tokens, v2
+from backend.api.bodies import Bodies
 from backend.api.middleware import BodyLimit, RequestRecord
 from backend.batches.job_runs import JobRuns
 from backend.batches.prediction import MOST_TOGETHER, Answering
@@ -39,25 +40,26 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
     metrics = Metrics(settings.drift_reference)
     metrics.built(VERSION, settings.revision)
     store = ArtefactStore(settings.models_dir)
+    bodies = Bodies(settings.body_memory_bytes)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         predictor = app.state.predictor = Predictor(settings, store, metrics, early)
         warm_up = asyncio.create_task(predictor.warm_up())
         follow = asyncio.create_task(predictor.follow())
-        async with _batches(app, settings, predictor, metrics):
-            yield
+        with _fetching(app, settings):
+            async with _batches(app, settings, predictor, metrics):
+                yield
         follow.cancel()
         await warm_up
         await predictor.close()
+        bodies.close()
 
     app = FastAPIOffline(title="Ninefold", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
     app.state.settings, app.state.metrics, app.state.store = settings, metrics, store
-    app.state.draining = False
-    app.include_router(predict.router)
-    app.include_router(batches.router)
-    app.include_router(status.router)
-    app.include_router(tokens.router)
+    app.state.bodies, app.state.fetch, app.state.draining = bodies, None, False
+    for part in (predict, v2, batches, status, tokens):
+        app.include_router(part.router)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, stall_seconds=settings.stall_seconds)
     _ask_for_keys(app, settings, metrics)
@@ -86,6 +88,30 @@ def _ask_for_keys(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     ring = KeyRing(settings.keys_file)
     app.state.tokens = Tokens(ring)
     app.add_middleware(Access, ring=ring, tokens=app.state.tokens, metrics=metrics)
+
+
+@contextmanager
+def _fetching(app: FastAPI, settings: Settings) -> Iterator[None]:
+    """What fetches pictures by their addresses, where that is allowed."""
+    if not settings.fetch_urls:
+        yield
+        return
+    import httpcore  # noqa: PLC0415  # nothing that other servers need wait for
+
+    from backend.fetching import Fetcher, Guard, SystemResolver  # noqa: PLC0415
+
+    resolver = SystemResolver(settings.fetch_at_once)
+    app.state.fetch = Fetcher(
+        Guard(resolver, httpcore.AnyIOBackend()),
+        ports=settings.ports_to_fetch_from,
+        seconds=settings.fetch_seconds,
+        max_bytes=settings.image_limits.max_bytes,
+        at_once=settings.fetch_at_once,
+    ).fetch
+    try:
+        yield
+    finally:
+        resolver.close()
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from contract.transform import Pixels, TransformSpec
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.card import BadCard
 from inference.choice import Choice, ModelMissing, choose, resolve
-from inference.classifier import Classifier, Prediction, check_golden, golden_pixels, top_k
+from inference.classifier import Classifier, Logits, Prediction, check_golden, golden_pixels, top_k
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.scheduler import Closed, Overloaded, Priority, Scheduler
 
@@ -175,16 +175,21 @@ class Predictor:
 
         Raises BadImage, and WrongAnswer where the network has none.
         """
-        artefact = self.artefact(variant)
-        make = partial(self._pixels, read, artefact.card.transform, time.perf_counter())
-        logits = await self.scheduler.run_made(variant, make, Priority.INTERACTIVE)
-        predictions = top_k(logits, artefact.card.labels, k)
+        labels = self.artefact(variant).card.labels
+        predictions = top_k(await self.logits(variant, read, Priority.INTERACTIVE), labels, k)
         self._metrics.answers.note(variant, predictions[0])
         return predictions
 
-    def _pixels(self, read: Callable[[], bytes], spec: TransformSpec, since: float) -> Pixels:
+    async def logits(self, variant: Variant, read: Callable[[], bytes], priority: Priority) -> Logits:
+        """float32[C] of the image that `read` returns; its place must have been reserved. Raises BadImage."""
+        since = time.perf_counter() if priority is Priority.INTERACTIVE else None
+        make = partial(self._pixels, read, self.artefact(variant).card.transform, since)
+        return await self.scheduler.run_made(variant, make, priority)
+
+    def _pixels(self, read: Callable[[], bytes], spec: TransformSpec, since: float | None) -> Pixels:
         """In the thread that decodes."""
-        self._metrics.queue_seconds.observe(time.perf_counter() - since)
+        if since is not None:
+            self._metrics.queue_seconds.observe(time.perf_counter() - since)
         return self._decoder.pixels(read, spec)
 
     async def close(self) -> None:

@@ -42,6 +42,14 @@ class Settings(BaseSettings):
     max_image_mb: float = Field(25, gt=0, description="size of one image, in MB")
     max_image_megapixels: float = Field(50, gt=0, description="width × height of one image, in megapixels")
     max_body_mb: float = Field(230, gt=0, description="size of one request, in MB")
+    max_infer_images: int = Field(64, ge=1, description="images a request to /v2 may carry")
+    body_memory_mb: float = Field(
+        300, gt=0, description="bodies (JSON, /v2) that may lie in memory at once, in MB; beyond it: 429"
+    )
+    fetch_urls: bool = Field(False, description="whether pictures may be named by an address that the server fetches")
+    fetch_ports: str = Field("80,443", description="ports that are fetched from, separated by commas")
+    fetch_seconds: float = Field(10, gt=0, description="how long fetching one picture may take, redirects included")
+    fetch_at_once: int = Field(16, ge=1, description="pictures fetched at once; the others wait, within that time")
     shutdown_seconds: int = Field(30, ge=1, description="time to finish what was accepted when the server is stopped")
     drain_seconds: float = Field(
         0, ge=0, description="how long the server goes on answering, unready, once it is told to stop"
@@ -67,6 +75,13 @@ class Settings(BaseSettings):
             raise ValueError("a full request would never fit: it must not be above NINEFOLD_QUEUE_IMAGES")
         return images
 
+    @field_validator("fetch_ports")
+    @classmethod
+    def _are_ports(cls, ports: str) -> str:
+        if not all(port.strip().isdecimal() and 0 < int(port) < 65536 for port in ports.split(",")):
+            raise ValueError("it must be ports, separated by commas")
+        return ports
+
     @field_validator("keys_file")
     @classmethod
     def _can_be_read(cls, path: Path | None) -> Path | None:
@@ -81,6 +96,16 @@ class Settings(BaseSettings):
     def image_limits(self) -> ImageLimits:
         """What an image may be, for `contract.transform`."""
         return ImageLimits(int(self.max_image_mb * 1e6), int(self.max_image_megapixels * 1e6))
+
+    @property
+    def ports_to_fetch_from(self) -> frozenset[int]:
+        """Of http and https."""
+        return frozenset(int(port) for port in self.fetch_ports.split(","))
+
+    @property
+    def body_memory_bytes(self) -> int:
+        """For bodies that lie in memory: one of the largest always fits."""
+        return int(max(self.body_memory_mb, self.max_body_mb) * 1e6)
 
     @property
     def origins(self) -> list[str]:

@@ -54,7 +54,7 @@ class Access:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": refused.code})
             else:
-                await refused.response()(scope, receive, send)
+                await refused.response(scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

@@ -1,7 +1,11 @@
 """Every error of a request, and the one shape they all have: {"error": {"code", "message"}}.
 
+Below /v2 it is that of the Open Inference Protocol: {"error": message}.
+
     ApiError (status, code)
-    ├── no_images · too_many_images · invalid_parameter · malformed_multipart   422
+    ├── no_images · too_many_images · invalid_parameter                         422
+    ├── malformed_multipart · malformed_json                                    422
+    ├── malformed_request (of the Open Inference Protocol)                      400
     ├── unsupported_media_type                                                  415
     ├── body_too_large                                                          413
     ├── upload_stalled                                                          408
@@ -44,10 +48,10 @@ class ApiError(Exception):
         self.message = message
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
-    def response(self) -> JSONResponse:
-        """The error as its answer."""
-        body = {"error": {"code": self.code, "message": self.message}}
-        return JSONResponse(body, status_code=self.status, headers=self.headers)
+    def response(self, path: str) -> JSONResponse:
+        """The error as the answer to a request for `path`: below /v2 in the words that its protocol has for errors."""
+        detail = self.message if f"{path}/".startswith("/v2/") else {"code": self.code, "message": self.message}
+        return JSONResponse({"error": detail}, status_code=self.status, headers=self.headers)
 
 
 def not_ready(why: str) -> ApiError:
@@ -99,8 +103,8 @@ def _http_error(error: HTTPException) -> ApiError:
 def install(app: FastAPI) -> None:
     """Renders the exceptions of a request in the one shape; unexpected ones are `middleware.RequestRecord`'s."""
 
-    async def render(_: Request, error: Exception) -> JSONResponse:
-        return translate(error).response()
+    async def render(request: Request, error: Exception) -> JSONResponse:
+        return translate(error).response(request.scope["path"])
 
     of_models = (ModelUnknown, ModelMissing, DamagedArtefact, BadCard)
     for kind in (ApiError, BatchProblem, *of_models, Overloaded, Closed, RequestValidationError, HTTPException):

@@ -18,7 +18,7 @@ from backend.metrics import Metrics
 
 log = structlog.get_logger()
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 # What an open page asks every second or two: in the metrics, but in the log only when it fails.
 _POLLED = frozenset({"/v1/models", "/v1/batches", "/v1/batches/{batch}", "/v1/batches/{batch}/pixels/{entry}"})
 CLIENT_GONE = 499
@@ -68,7 +68,7 @@ class RequestRecord:
             except Exception as error:  # here it still has its id; further out it would have none
                 log.error("unexpected error", exc_info=error)
                 if not answering:
-                    await translate(error).response()(scope, receive, send_with_id)
+                    await translate(error).response(scope["path"])(scope, receive, send_with_id)
             finally:
                 self._record(scope, status, time.perf_counter() - started)
 
@@ -133,7 +133,7 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdigit() and int(announced) > self._limit:
-            await self._too_large().response()(scope, receive, send)
+            await self._too_large().response(scope["path"])(scope, receive, send)
             return
         received, complete = 0, False
 

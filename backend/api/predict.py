@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import ClientDisconnect
 
 from backend.api.errors import not_ready
+from backend.api.json_images import JSON_SCHEMA, is_json, json_images
+from backend.api.places import one_place, unless_gone
 from backend.api.schemas import ErrorBody, ErrorDetail, ImageError, ImageOk, PredictionRow, PredictResponse
-from backend.api.uploads import FIELD, Upload, uploads
+from backend.api.uploads import FIELD, Picture, uploads
 from backend.metrics import Metrics
 from backend.predictor import Predictor
 from contract.transform import BadImage
 from inference.artefacts import Variant
 from inference.classifier import WrongAnswer
-from inference.scheduler import Priority
 
 
 class _Lean(APIRoute):
@@ -61,10 +61,7 @@ def _asked(request: Request) -> _Asked:
 
 
 router = APIRouter(prefix="/v1", tags=["predict"], route_class=_Lean)
-_PLACE_SECONDS = 1.0
-"""How long a request holds a place for pictures that are on their way: else slow senders would shut others out."""
-
-_MULTIPART = {
+_BODY = {
     "requestBody": {
         "required": True,
         "content": {
@@ -76,7 +73,8 @@ _MULTIPART = {
                         FIELD: {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
                     },
                 }
-            }
+            },
+            "application/json": {"schema": JSON_SCHEMA},
         },
     }
 }
@@ -84,10 +82,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (404, 409, 413, 415, 422, 429, 503)
 }
 
-T = TypeVar("T")
 
-
-@router.post("/predict", openapi_extra=_MULTIPART, responses=_ERRORS)
+@router.post("/predict", openapi_extra=_BODY, responses=_ERRORS)
 async def predict(
     request: Request,
     model: Annotated[str | None, Query(description="without it: the default")] = None,
@@ -99,48 +95,26 @@ async def predict(
     if not predictor.ready:
         raise not_ready(predictor.why_not_ready)
     variant = predictor.resolve(model, precision)
-    with predictor.receiving(), predictor.scheduler.reserve(1, Priority.INTERACTIVE) as places:
-        slow = asyncio.get_running_loop().call_later(_PLACE_SECONDS, places.resize, 0)
-        try:
-            async with uploads(request, request.app.state.settings.max_images) as files:
-                slow.cancel()
-                places.resize(len(files))
-                rows = [_row(request, variant, file, top_k) for file in files]
-                results = await _unless_gone(request, asyncio.gather(*rows))
-        finally:
-            slow.cancel()
+    pictures = json_images if is_json(request) else uploads
+    with one_place(predictor) as arrived:
+        async with pictures(request, request.app.state.settings.max_images) as images:
+            arrived(len(images))
+            rows = [_row(request, variant, image, top_k) for image in images]
+            results = await unless_gone(request, asyncio.gather(*rows))
     return PredictResponse(model=variant.model, precision=variant.precision, results=results)
 
 
-async def _row(request: Request, variant: Variant, upload: Upload, k: int) -> ImageOk | ImageError:
+async def _row(request: Request, variant: Variant, image: Picture, k: int) -> ImageOk | ImageError:
     predictor: Predictor = request.app.state.predictor
     metrics: Metrics = request.app.state.metrics
     try:
-        predictions = await predictor.predict(variant, upload.read, k)
+        predictions = await predictor.predict(variant, image.read, k)
     except BadImage as bad:
         metrics.images.labels(bad.code).inc()
-        return ImageError(name=upload.name, error=ErrorDetail(code=bad.code, message=bad.message))
+        return ImageError(name=image.name, error=ErrorDetail(code=bad.code, message=bad.message))
     except WrongAnswer as wrong:
         metrics.images.labels("no_answer").inc()
-        return ImageError(name=upload.name, error=ErrorDetail(code="no_answer", message=str(wrong)))
+        return ImageError(name=image.name, error=ErrorDetail(code="no_answer", message=str(wrong)))
     metrics.images.labels("ok").inc()
     rows = [PredictionRow(label=p.label, index=p.index, probability=p.probability) for p in predictions]
-    return ImageOk(name=upload.name, predictions=rows)
-
-
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is given up as soon as the client goes away."""
-    task, gone = asyncio.ensure_future(work), asyncio.create_task(_wait_until_gone(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return await task
-    finally:
-        gone.cancel()
-        task.cancel()
-
-
-async def _wait_until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    return ImageOk(name=image.name, predictions=rows)

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Protocol
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -28,6 +28,17 @@ _LONGEST_NAME = 255
 _MOST_IN_MEMORY = 256 * 1024
 # Control characters and lone surrogates would break logs and JSON; the others turn the direction of what follows.
 _NOT_IN_NAMES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+
+
+class Picture(Protocol):
+    """One picture of a request, however it was sent."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the answer."""
+
+    def read(self) -> bytes:
+        """All its bytes; blocks. Raises BadImage where there are none to be had."""
 
 
 class Upload:
@@ -127,8 +138,8 @@ class _Form:
                 raise _malformed("it has too many fields")
             return
         if len(self.files) == self._most:
-            raise _too_many(self._most)
-        self._current = Upload(_clean(_decoded(options[b"filename"]), len(self.files) + 1))
+            raise too_many(self._most)
+        self._current = Upload(harmless(_decoded(options[b"filename"]), len(self.files) + 1))
         self.files.append(self._current)
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -173,7 +184,7 @@ async def _receive(request: Request, form: _Form) -> None:
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind.lower() != b"multipart/form-data":
-        message = f"Send the pictures as multipart/form-data, in the field {FIELD!r}."
+        message = f"Send the pictures as multipart/form-data, in the field {FIELD!r}, or as application/json."
         raise ApiError(415, "unsupported_media_type", message)
     boundary = options.get(b"boundary", b"")
     if not boundary:
@@ -183,7 +194,8 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
-def _too_many(most: int) -> ApiError:
+def too_many(most: int) -> ApiError:
+    """More pictures than the `most` that a request may carry."""
     message = f"A request may carry {most} pictures. Send the others in another one."
     return ApiError(422, "too_many_images", message)
 
@@ -200,7 +212,7 @@ def _decoded(name: bytes) -> str:
         return name.decode("latin-1")
 
 
-def _clean(name: str, number: int) -> str:
+def harmless(name: str, number: int) -> str:
     """The last part of a path, without what could harm a log or a terminal; the rest is the sender's own affair."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     if not last.isascii() or not last.isprintable():

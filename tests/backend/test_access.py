@@ -110,7 +110,9 @@ def test_without_a_key_everything_but_health_is_refused(app: FastAPI, file: KeyF
                 answer = await client.request(method, path, headers=headers)
                 assert answer.status_code == 401, (method, path, sent)
                 assert answer.headers["www-authenticate"] == "Bearer"
-                if method != "HEAD":
+                if path.startswith("/v2"):  # its protocol has words alone
+                    assert isinstance(answer.json()["error"], str)
+                elif method != "HEAD":
                     assert answer.json()["error"]["code"] == "unauthorized"
 
     asking(app, test)

@@ -57,7 +57,7 @@ def test_a_known_model_that_is_missing(server: Service) -> None:
     refused(server.post(PICTURE, precision="int8"), 409, "model_missing")
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "image/jpeg", "text/plain", None])
+@pytest.mark.parametrize("content_type", ["application/jsonl", "image/jpeg", "text/plain", None])
 def test_a_body_that_is_no_multipart(server: Service, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type else {}
     refused(server.client.post("/v1/predict", content=b"{}", headers=headers), 415, "unsupported_media_type")
@@ -73,7 +73,7 @@ def test_a_body_that_only_claims_to_be_multipart(server: Service, header: str) -
 
 
 def test_no_such_address_and_no_such_method(server: Service) -> None:
-    refused(server.client.get("/v2/nothing"), 404, "not_found")
+    refused(server.client.get("/v1/nothing"), 404, "not_found")
     refused(server.client.get("/v1/predict"), 405, "method_not_allowed")
 
 

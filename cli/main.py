@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import batch, keys, models, predict
+from cli.loadtest import command as loadtest
 
 app = typer.Typer(
     help="Ninefold: what is on a picture, said by the same models as the page and the server.",
@@ -15,6 +16,7 @@ app = typer.Typer(
 
 app.command("predict")(predict.predict)
 app.command("batch", help=batch.HELP)(batch.batch)
+app.command("loadtest", help=loadtest.HELP)(loadtest.loadtest)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

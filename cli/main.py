@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import batch, keys, models, predict
+from cli.evaluate import command as evaluate
 from cli.loadtest import command as loadtest
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
 
 app.command("predict")(predict.predict)
 app.command("batch", help=batch.HELP)(batch.batch)
+app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
 app.command("loadtest", help=loadtest.HELP)(loadtest.loadtest)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")

@@ -1,0 +1,101 @@
+"""All that an evaluation says, as one dictionary: what `evaluation.json` holds and every other form is made of."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest  # type: ignore[import-untyped]  # scipy brings no types
+
+from cli.evaluate.choosing import Missing
+from cli.evaluate.kept import Answers
+from cli.evaluate.timing import Speed
+from inference.artefacts import Artefact
+
+FORMAT = 1
+LEVEL = 0.95
+_BLOCK = 1 << 20
+
+Figures = dict[str, Any]
+Truth = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A variant, what it answered and how fast, and how many bytes its files take when zipped."""
+
+    artefact: Artefact
+    answers: Answers
+    speed: Speed
+    zipped_bytes: int
+
+
+def share(hits: int, of: int) -> dict[str, float] | None:
+    """The share, and Wilson's interval of it at 95 %; None of none."""
+    if not of:
+        return None
+    interval = binomtest(hits, of).proportion_ci(LEVEL, method="wilson")
+    return {"share": hits / of, "low": float(interval.low), "high": float(interval.high)}
+
+
+def figures(
+    data: dict[str, Any],
+    machine: dict[str, Any],
+    truth: Sequence[int],
+    measured: Sequence[Measured],
+    missing: Sequence[Missing],
+) -> Figures:
+    """The whole; `truth` has the index of each picture's class."""
+    references = {each.artefact.card.model: each.answers for each in measured if each.artefact.card.precision == "fp32"}
+    known = np.array(truth, dtype=np.int64)
+    return {
+        "format": FORMAT,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": data,
+        "machine": machine,
+        "variants": [_variant(each, known, references.get(each.artefact.card.model)) for each in measured],
+        "missing": [asdict(each) for each in missing],
+    }
+
+
+def _variant(each: Measured, truth: Truth, reference: Answers | None) -> Figures:
+    card, top = each.artefact.card, each.answers.top
+    answered = top[:, 0] >= 0
+    count = int(answered.sum())
+    right = top == truth[:, None]
+    return {
+        "model": card.model,
+        "title": card.title,
+        "precision": card.precision,
+        "images": len(truth),
+        "errors": len(truth) - count,
+        "top1": share(int(right[:, 0].sum()), count),
+        "top5": share(int(right.any(axis=1).sum()), count),
+        "agreement": None if card.precision == "fp32" or reference is None else _agreement(each.answers, reference),
+        **asdict(each.speed),
+        "size_bytes": card.size_bytes,
+        "zipped_bytes": each.zipped_bytes,
+    }
+
+
+def _agreement(ours: Answers, theirs: Answers) -> dict[str, float] | None:
+    """How often both have the same top-1, of the pictures that both answered."""
+    both = (ours.top[:, 0] >= 0) & (theirs.top[:, 0] >= 0)
+    return share(int((ours.top[both, 0] == theirs.top[both, 0]).sum()), int(both.sum()))
+
+
+def zipped_size(artefact: Artefact) -> int:
+    """What the artefact's files take deflated, in bytes: what `zip -r` makes of them, without its directory."""
+    size = 0
+    for name in artefact.card.files:
+        deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        with (artefact.folder / name).open("rb") as file:
+            while block := file.read(_BLOCK):
+                size += len(deflate.compress(block))
+        size += len(deflate.flush())
+    return size

@@ -124,6 +124,6 @@ def _unusable(output: Path, error: sqlite3.Error) -> str:
     path = output / NAME
     if "locked" in str(error):
         return f"{path} is in use: another evaluation writes to {output}. Wait for it, or name another --output"
-    return (
-        f"{path}, which keeps the answers, cannot be used ({error}). Begin anew (--restart), or name another --output"
-    )
+    if "full" in str(error):
+        return f"{path} cannot be written: there is no space left. Free some, or name another --output"
+    return f"{path} keeps the answers and cannot be used ({error}). Begin anew (--restart), or name another --output"

@@ -57,11 +57,13 @@ def _spots(drawn: list[Figures]) -> list[Spot]:
     largest = max(variant["size_bytes"] for variant in drawn)
     return [
         Spot(
-            each["milliseconds"],
-            *(100 * each["top1"][edge] for edge in ("low", "share", "high")),
-            _LARGEST * each["size_bytes"] / largest,
-            f"{each['title']} {each['precision']}",
-            _DARK[each["precision"]],
+            x=each["milliseconds"],
+            low=100 * each["top1"]["low"],
+            middle=100 * each["top1"]["share"],
+            high=100 * each["top1"]["high"],
+            area=_LARGEST * each["size_bytes"] / largest,
+            label=f"{each['title']} {each['precision']}",
+            colour=_DARK[each["precision"]],
         )
         for each in drawn
     ]

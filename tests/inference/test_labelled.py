@@ -111,7 +111,7 @@ def test_what_is_not_there_and_what_may_not_be_read_are_sentences(tmp_path: Path
 def test_without_timm_a_wordnet_id_is_refused_with_what_to_do(
     tmp_path: Path, labels: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labelled, "find_spec", lambda name: None)
+    monkeypatch.setattr(labelled, "find_spec", lambda _: None)
     said = refusal(put(tmp_path, "n01440764/a.jpg"), labels)
     assert "timm, which is not installed" in said and "by index or label" in said and "n01440764" in said
 

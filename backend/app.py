@@ -98,7 +98,8 @@ def _fetching(app: FastAPI, settings: Settings) -> Iterator[None]:
         return
     import httpcore  # noqa: PLC0415  # nothing that other servers need wait for
 
-    from backend.fetching import Fetcher, Guard, SystemResolver  # noqa: PLC0415
+    from backend.fetching import Fetcher  # noqa: PLC0415
+    from backend.guard import Guard, SystemResolver  # noqa: PLC0415
 
     resolver = SystemResolver(settings.fetch_at_once)
     app.state.fetch = Fetcher(

@@ -40,7 +40,7 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
     metrics = Metrics(settings.drift_reference)
     metrics.built(VERSION, settings.revision)
     store = ArtefactStore(settings.models_dir)
-    bodies = Bodies(settings.body_memory_bytes)
+    bodies = Bodies(settings.body_memory_bytes, settings.stall_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

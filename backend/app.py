@@ -69,8 +69,8 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["content-type", "authorization"],
-            expose_headers=["Retry-After", "X-Request-ID"],
+            allow_headers=["content-type", "authorization", "x-api-key", "inference-header-content-length"],
+            expose_headers=["Retry-After", "X-Request-ID", "Inference-Header-Content-Length"],
             max_age=600,
         )
     return app

@@ -131,17 +131,19 @@ def test_who_holds_memory_must_send_on() -> None:
 
 def test_a_server_gives_such_a_sender_up(models_dir: Path) -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n"
-    with serve(models_dir, threads=1, model="resnet18-seeded", stall_seconds=1) as server:
+    with serve(models_dir, threads=1, model="resnet18-seeded", stall_seconds=3) as server:
         assert server.app is not None
         address, over = urlsplit(server.url), threading.Event()
         with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
             connection.sendall(head + b" " * 100_000)
             trickle = threading.Thread(target=send_slowly, args=(connection, over))
             trickle.start()
-            answer = connection.recv(4096)
+            answer = b""
+            while piece := connection.recv(4096):
+                answer += piece
             over.set()
             trickle.join()
-        assert answer.startswith(b"HTTP/1.1 408"), answer
+        assert answer.startswith(b"HTTP/1.1 408") and b"too slowly" in answer, answer
         assert server.app.state.bodies._held == 0
 
 

@@ -36,6 +36,8 @@ class Names:
 
     async def __call__(self, host: str) -> list[str]:
         self.asked.append(host)
+        if host == "slow.example":
+            await asyncio.sleep(100)
         if host in self.answers:
             turns = self.answers[host]
             return turns.pop(0) if len(turns) > 1 else turns[0]
@@ -435,6 +437,12 @@ def test_a_server_that_takes_its_time_does_not_get_it(piece: bytes) -> None:
 
     words = refused("http://pictures.example/", "fetch_slow", reached=True, pages={"/": slow}, seconds=0.3)
     assert "0.3 s" in words
+
+
+def test_a_name_server_that_takes_its_time_does_not_get_it_either() -> None:
+    refused("http://slow.example/", "fetch_slow", seconds=0.3)
+    pages = {"/": redirect("http://slow.example/")}
+    refused("http://pictures.example/", "fetch_slow", reached=True, pages=pages, seconds=1)
 
 
 def test_no_more_than_so_many_at_once() -> None:

@@ -321,7 +321,7 @@ def test_who_goes_away_takes_the_images_along(models_dir: Path) -> None:
 
 def test_errors_around_the_routes_have_the_protocols_shape(models_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    key, _ = new_key("somebody")
+    key, sent = new_key("somebody")
     path.write_bytes(replace(new_keys(), keys=(key,)).encode())
     with serve(models_dir, threads=1, model="resnet18-seeded", max_body_mb=0.001) as server:
         assert server.app is not None
@@ -338,6 +338,12 @@ def test_errors_around_the_routes_have_the_protocols_shape(models_dir: Path, tmp
     with serve(models_dir, threads=1, ready=False, model="resnet18-seeded", keys_file=path) as server:
         answer = server.client.get("/v2")
         assert answer.status_code == 401 and answer.json()["error"].startswith("Send a key")
+        with InferenceServerClient(server.url.removeprefix("http://")) as client:
+            for headers in ({"Authorization": f"Bearer {sent}"}, {"X-API-Key": sent}):
+                assert client.get_server_metadata(headers)["name"] == "ninefold"
+            with pytest.raises(InferenceServerException, match="Send a key") as raised:
+                client.infer("resnet18-seeded", [of_files(FILES)])
+            assert raised.value.status() == "401"
 
 
 BOUNDS = Bounds(224, 64, 9, ImageLimits())

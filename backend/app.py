@@ -40,7 +40,7 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
     metrics = Metrics(settings.drift_reference)
     metrics.built(VERSION, settings.revision)
     store = ArtefactStore(settings.models_dir)
-    bodies = Bodies(settings.body_memory_bytes)
+    bodies = Bodies(settings.body_memory_bytes, settings.stall_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,8 +69,8 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["content-type", "authorization"],
-            expose_headers=["Retry-After", "X-Request-ID"],
+            allow_headers=["content-type", "authorization", "x-api-key", "inference-header-content-length"],
+            expose_headers=["Retry-After", "X-Request-ID", "Inference-Header-Content-Length"],
             max_age=600,
         )
     return app
@@ -98,7 +98,8 @@ def _fetching(app: FastAPI, settings: Settings) -> Iterator[None]:
         return
     import httpcore  # noqa: PLC0415  # nothing that other servers need wait for
 
-    from backend.fetching import Fetcher, Guard, SystemResolver  # noqa: PLC0415
+    from backend.fetching import Fetcher  # noqa: PLC0415
+    from backend.guard import Guard, SystemResolver  # noqa: PLC0415
 
     resolver = SystemResolver(settings.fetch_at_once)
     app.state.fetch = Fetcher(

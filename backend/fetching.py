@@ -1,9 +1,9 @@
 """Fetches a picture from an address that a stranger named, and reaches nothing but the public internet.
 
     url --checked--> scheme, host, port --Guard--> name resolved once, every address public --> connected to that one
-                     and again for each redirect            type, size as it arrives, total time
+                     and again for each redirect            type, size and pieces as they arrive, total time
 
-A name is resolved where the connection is made, and nowhere else: between a check and its use nothing can change.
+A name is resolved where the connection is made, by backend.guard, and nowhere else.
 What an answer says never comes back to the caller, only what was wrong with it: BadImage, as for any other picture.
 """
 
@@ -11,83 +11,31 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 
 import httpcore
 import httpx
 
-from backend.addresses import is_public
+from backend.guard import MOST_ADDRESSES, Metered
 from contract.transform import BadImage
 
-Resolve = Callable[[str], Awaitable[list[str]]]
-"""A host's addresses, as text; none if it has none."""
 Take = Callable[[bytes], Awaitable[None]]
 
 MOST_REDIRECTS = 3
 _LONGEST_URL = 2048
-_MOST_ADDRESSES = 3
+# Of an answer until its headers are there, interim ones included.
+_LONGEST_HEAD = 65_536
+# An answer may come in so many pieces, and one more for every so many bytes: each is an event of the parser.
+_MOST_PIECES = 2_000
+_SMALL_PIECE = 512
+_TAKEN_AT_ONCE = 65_536
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOST = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _BYTES_OF_ANY_KIND = ("application/octet-stream", "binary/octet-stream")
 _HEADERS = [(b"user-agent", b"Ninefold"), (b"accept", b"image/*"), (b"accept-encoding", b"identity")]
-
-
-class SystemResolver:
-    """As the machine resolves names. In threads of its own: a slow name server must not keep others' work waiting."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolve")
-
-    async def __call__(self, host: str) -> list[str]:
-        """The host's addresses."""
-        ask = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
-        try:
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
-        except (OSError, UnicodeError):
-            return []
-        return list(dict.fromkeys(str(where[0]) for *_, where in found))
-
-    def close(self) -> None:
-        """Ends the threads that have nothing to do."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-class Guard(httpcore.AsyncNetworkBackend):
-    """Makes the connections: to an address that was checked, which stands in no name and in no cache."""
-
-    def __init__(self, resolve: Resolve, inner: httpcore.AsyncNetworkBackend) -> None:
-        self._resolve = resolve
-        self._inner = inner
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Raises BadImage unless every one of the host's addresses is public."""
-        addresses = await self._resolve(host)
-        # In the same words if there is none: what names there are inside is nobody's business.
-        if not addresses or not all(is_public(address) for address in addresses):
-            raise BadImage("fetch_not_public", "The address does not lead to a server on the public internet.")
-        for address in addresses[:_MOST_ADDRESSES]:
-            try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        raise httpcore.ConnectError("none of its addresses answers")
-
-    async def sleep(self, seconds: float) -> None:
-        """As the inner one."""
-        await self._inner.sleep(seconds)
 
 
 class Fetcher:
@@ -109,6 +57,8 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._slots = asyncio.Semaphore(at_once)
         self._tls = tls or httpcore.default_ssl_context()
+        # With one address: the others have their turn, and there is time left for the picture.
+        self._patience = {"timeout": {"connect": seconds / (MOST_ADDRESSES + 1)}}
 
     async def fetch(self, url: str, take: Take) -> None:
         """Gives the picture's bytes to `take` as they arrive. Raises BadImage, and what `take` raises."""
@@ -118,18 +68,20 @@ class Fetcher:
         except TimeoutError as error:
             message = f"The picture was not there after {self._seconds:g} s. Send it itself, as base64."
             raise BadImage("fetch_slow", message) from error
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, ssl.SSLError) as error:
             message = "The server that was named cannot be reached, or does not answer as a web server does."
             raise BadImage("fetch_failed", message) from error
 
     async def _follow(self, url: str, take: Take) -> None:
         for _ in range(MOST_REDIRECTS + 1):
             target = checked(url, self._ports)
+            meter, asked = Metered(self._network, _LONGEST_HEAD), [(b"host", target.netloc), *_HEADERS]
             # A pool for each request: a connection that is kept would be one that somebody else had checked.
             async with (
-                httpcore.AsyncConnectionPool(self._tls, network_backend=self._network) as pool,
-                pool.stream("GET", _request_url(target), headers=[(b"host", target.netloc), *_HEADERS]) as response,
+                httpcore.AsyncConnectionPool(self._tls, network_backend=meter) as pool,
+                pool.stream("GET", _request_url(target), headers=asked, extensions=self._patience) as response,
             ):
+                meter.left += 2 * self._max_bytes
                 headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
                 if response.status not in _REDIRECTS or b"location" not in headers:
                     self._judge(response.status, headers)
@@ -150,12 +102,20 @@ class Fetcher:
             raise self._too_large()
 
     async def _receive(self, response: httpcore.Response, take: Take) -> None:
-        received = 0
+        received, pieces, kept = 0, 0, bytearray()
         async for piece in response.aiter_stream():
-            received += len(piece)
+            received, pieces = received + len(piece), pieces + 1
+            kept += piece
             if received > self._max_bytes:
                 raise self._too_large()
-            await take(piece)
+            if pieces > _MOST_PIECES + received // _SMALL_PIECE:
+                raise httpcore.RemoteProtocolError("too small pieces")
+            if len(kept) >= _TAKEN_AT_ONCE:
+                await take(bytes(kept))
+                kept.clear()
+            elif len(piece) < _SMALL_PIECE:
+                await asyncio.sleep(0)  # it came out of the parser's buffer, without a pause for others
+        await take(bytes(kept))
 
     def _too_large(self) -> BadImage:
         most = f"{self._max_bytes / 1e6:.0f} MB is the most"

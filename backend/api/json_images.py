@@ -7,15 +7,15 @@ import binascii
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, ValidationError, model_validator
 
 from backend.api.bodies import BadJson, Bodies
 from backend.api.errors import ApiError
-from backend.api.places import unless_gone
+from backend.api.places import all_of, unless_gone
 from backend.api.uploads import FIELD, Picture, Upload, harmless, too_many
 from contract.transform import BadImage, ImageLimits
 
@@ -46,6 +46,8 @@ Fetch = Callable[[str, Callable[[bytes], Awaitable[None]]], Awaitable[None]]
 
 # What a request has of them is a few dozen, and commas within addresses and names.
 _MOST_PARTS = 10_000
+# More of an address names no picture: it is refused, and its name is only shown.
+_MOST_OF_AN_ADDRESS = 4096
 
 
 class _Image(BaseModel):
@@ -63,7 +65,7 @@ class _Image(BaseModel):
 
 class _Images(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    images: list[_Image]
+    images: Annotated[list[_Image], FailFast()]
 
 
 class Encoded:
@@ -115,7 +117,7 @@ async def json_images(request: Request, most: int) -> AsyncIterator[list[Picture
         limits: ImageLimits = request.app.state.settings.image_limits
         fetch: Fetch | None = request.app.state.fetch
         fetched = (_picture(image, n, limits, fetch, kept) for n, image in enumerate(images, 1))
-        yield list(await unless_gone(request, asyncio.gather(*fetched)))
+        yield await unless_gone(request, all_of(fetched))
 
 
 async def _images(bodies: Bodies, body: bytearray, most: int) -> list[_Image]:
@@ -125,7 +127,7 @@ async def _images(bodies: Bodies, body: bytearray, most: int) -> list[_Image]:
         raise _malformed(str(error)) from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
+        where = ".".join(f"{step!s:.60}" for step in first["loc"])
         raise _malformed(f"{where}: {first['msg']}"[:300]) from error
     if not found:
         raise ApiError(422, "no_images", f"There is no picture in {FIELD!r}. Send one to {most}.")
@@ -169,7 +171,7 @@ async def _fetched(fetch: Fetch, url: str, upload: Upload, kept: AsyncExitStack)
 def _name_in(url: str) -> str:
     """What the picture is called in its address: the last part of the path, or nothing."""
     try:
-        return unquote(urlsplit(url).path.rsplit("/", 1)[-1])
+        return unquote(urlsplit(url[:_MOST_OF_AN_ADDRESS]).path.rsplit("/", 1)[-1])
     except ValueError:
         return ""
 

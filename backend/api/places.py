@@ -6,9 +6,9 @@ Places come before work: who finds the queue full is refused before the body is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -42,7 +42,7 @@ def one_place(predictor: Predictor) -> Iterator[Callable[[int], None]]:
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is given up as soon as the client goes away."""
+    """The result of `work`, which is given up as soon as the client goes away, and has ended when this does."""
     task, gone = asyncio.ensure_future(work), asyncio.create_task(_wait_until_gone(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -51,7 +51,19 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
         return await task
     finally:
         gone.cancel()
-        task.cancel()
+        if not task.done():  # or its place would be another's while it still works
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results, in order. As soon as one of them fails the others are given up, and have ended when it is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+    return [task.result() for task in tasks]
 
 
 async def _wait_until_gone(request: Request) -> None:

@@ -23,6 +23,8 @@ from backend.api.errors import ApiError
 
 FIELD = "images"
 _LONGEST_NAME = 255
+# A name may be as long as a body of JSON: beyond this nobody looks.
+_MOST_OF_A_NAME = 4 * _LONGEST_NAME
 # What a file may take of the memory before it goes to disk: most photographs stay, and nine times the uploads in
 # flight remain a bounded sum.
 _MOST_IN_MEMORY = 256 * 1024
@@ -214,7 +216,7 @@ def _decoded(name: bytes) -> str:
 
 def harmless(name: str, number: int) -> str:
     """The last part of a path, without what could harm a log or a terminal; the rest is the sender's own affair."""
-    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    last = name[-_MOST_OF_A_NAME:].replace("\\", "/").rsplit("/", 1)[-1]
     if not last.isascii() or not last.isprintable():
         last = "".join(c for c in last if unicodedata.category(c) not in ("Cc", "Cs") and c not in _NOT_IN_NAMES)
     shown = last.strip()[:_LONGEST_NAME]

@@ -373,8 +373,14 @@ def test_only_the_pages_scripts_may_send_a_token(app: FastAPI) -> None:
     allowed = preflight(ORIGIN)
     assert allowed.status_code == 200 and "authorization" in allowed.headers["access-control-allow-headers"].lower()
     assert "access-control-allow-origin" not in preflight("https://other.example").headers
+    of_programs = ("x-api-key", "inference-header-content-length")
+    headers = {"Origin": ORIGIN, **asked, "Access-Control-Request-Headers": ",".join(of_programs)}
+    binary = asking(app, lambda client: client.options("/v2/models/x/infer", headers=headers))
+    allowed_too = binary.headers["access-control-allow-headers"].lower()
+    assert binary.status_code == 200 and all(name in allowed_too for name in of_programs)
     refused = asking(app, lambda client: client.get("/v1/batches", headers={"Origin": ORIGIN}))
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, ORIGIN)  # its words are read
+    assert "inference-header-content-length" in refused.headers["access-control-expose-headers"].lower()
 
 
 def test_answers_are_not_kept_guessed_or_framed(app: FastAPI, file: KeyFile) -> None:

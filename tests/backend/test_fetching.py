@@ -1,8 +1,9 @@
 """Every trick against a server that fetches addresses, each a case: nothing but the public internet is connected to."""
 
 import asyncio
+import os
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.addresses import is_public
-from backend.fetching import Fetcher, Guard, SystemResolver, checked
+from backend.fetching import Fetcher, checked
+from backend.guard import Guard, SystemResolver
 from contract.transform import BadImage
 from tests import pictures
 from tests.servers import serve
@@ -34,6 +36,8 @@ class Names:
 
     async def __call__(self, host: str) -> list[str]:
         self.asked.append(host)
+        if host == "slow.example":
+            await asyncio.sleep(100)
         if host in self.answers:
             turns = self.answers[host]
             return turns.pop(0) if len(turns) > 1 else turns[0]
@@ -43,16 +47,27 @@ class Names:
 class Wire(httpcore.AnyIOBackend):
     """The internet: every public address is the test's own server. What was connected to is kept."""
 
-    def __init__(self, port: int, down: Iterable[str] = ()) -> None:
+    def __init__(self, port: int, down: Iterable[str] = (), silent: Iterable[str] = ()) -> None:
         self._port = port
         self._down = frozenset(down)
+        self._silent = frozenset(silent)
         self.connected: list[tuple[str, int]] = []
 
-    async def connect_tcp(self, host: str, port: int, *args: object, **kwargs: object) -> httpcore.AsyncNetworkStream:
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's signature
+        *args: object,
+        **kwargs: object,
+    ) -> httpcore.AsyncNetworkStream:
         self.connected.append((host, port))
         assert is_public(host)
         if host in self._down:
             raise httpcore.ConnectError("down")
+        if host in self._silent:  # as one that drops what it is sent
+            await asyncio.sleep(100 if timeout is None else timeout)
+            raise httpcore.ConnectTimeout("silent")
         return await super().connect_tcp("127.0.0.1", self._port)
 
 
@@ -94,6 +109,7 @@ def on_the_internet(
     *,
     seconds: float = 20,
     down: Iterable[str] = (),
+    silent: Iterable[str] = (),
     tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
 ) -> None:
     heads: list[str] = []
@@ -114,7 +130,7 @@ def on_the_internet(
 
     async def main() -> None:
         server = await asyncio.start_server(serve_one, "127.0.0.1", 0, ssl=tls[0] if tls else None)
-        wire = Wire(server.sockets[0].getsockname()[1], down)
+        wire = Wire(server.sockets[0].getsockname()[1], down, silent)
         found = Names({name: [addresses] for name, addresses in NAMES.items()} | (names or {}))
         fetcher = Fetcher(
             Guard(found, wire), ports=PORTS, seconds=seconds, max_bytes=100_000, at_once=2, tls=tls[1] if tls else None
@@ -166,7 +182,9 @@ def test_a_picture_is_fetched_from_the_address_that_was_checked(url: str, host: 
 @pytest.mark.parametrize(
     "url",
     [
-        "http://127.0.0.1/", "http://10.0.0.1/", "http://169.254.169.254/latest/meta-data/", "http://100.100.100.200/",
+        "http://127.0.0.1/", "http://127.255.255.254/", "http://10.0.0.1/", "http://172.16.0.1/", "http://192.168.0.1/",
+        "http://169.254.169.254/latest/meta-data/", "http://100.100.100.200/", "http://[fe80::1]/", "http://[fc00::1]/",
+        "http://[::FFFF:10.0.0.1]/", "http://[0:0:0:0:0:ffff:a9fe:a9fe]/", "http://[::ffff:0:127.0.0.1]/",
         "http://168.63.129.16/", "http://0.0.0.0/", "http://[::]/", "http://[::1]/", "http://[::ffff:127.0.0.1]/",
         "http://[::ffff:7f00:1]/", "http://[::127.0.0.1]/", "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/",
         "http://[fd00:ec2::254]/", "http://localhost/", "http://LOCALHOST/", "http://127。0。0。1/", "http://nowhere.example/",
@@ -182,7 +200,9 @@ def test_what_is_not_public_is_not_connected_to(url: str) -> None:
     "url",
     [
         "http://2130706433/", "http://0x7f000001/", "http://017700000001/", "http://127.1/", "http://0177.0.0.1/",
-        "http://0x7f.0.0.1/", "http://127.0.0.01/", "http://127.0.0.1./", "http://localhost./", "http://localhost../",
+        "http://0x7f.0.0.1/", "http://0x7f.1/", "http://0177.1/", "http://10.1/", "http://1.0x7f/", "http://0/",
+        "http://127.0.0.01/", "http://127.0.0.1.1/", "http://256.1.1.1/", "http://[::ffff:0x7f.1]/",
+        "http://[127.0.0.1]/", "http://127.0.0.1./", "http://localhost./", "http://localhost../",
         "http://127.0.0.1%2f.pictures.example/", "http://127%2e0%2e0%2e1/", "http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ/",
         "http://１２７.0.0.1/", "http:///etc/passwd", "http://", "http:pictures.example", "http://[::1", "http://a b/",
         "http://pictures.example\r\nhost: inside/", "http://" + "a" * 3000, "http://a_b.example",
@@ -287,6 +307,17 @@ def test_another_address_of_the_same_name_where_one_is_down() -> None:
     refused("http://both.example/", "fetch_failed", reached=True, down=[SECOND, PUBLIC])
 
 
+def test_another_address_of_the_same_name_where_one_says_nothing() -> None:
+    """One that drops what it is sent does not eat the time of the others."""
+
+    async def test(internet: Internet) -> None:
+        assert await internet.get("http://both.example/") == PICTURE
+        assert [host for host, _ in internet.wire.connected] == [SECOND, PUBLIC]
+
+    on_the_internet(test, silent=[SECOND], seconds=4)
+    refused("http://both.example/", "fetch_failed", reached=True, silent=[SECOND, PUBLIC], seconds=1)
+
+
 @pytest.mark.parametrize(
     ("page", "code"),
     [
@@ -334,6 +365,67 @@ def test_a_body_without_end_is_given_up_as_soon_as_it_is_too_large() -> None:
     assert sent < 100_000_000  # what the sockets' buffers took, on whatever machine
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def test_pieces_of_any_reasonable_size_are_a_picture() -> None:
+    chunks = b"".join(b"1\r\n" + PICTURE[at : at + 1] + b"\r\n" for at in range(1000))
+    rest = PICTURE[1000:]
+
+    async def test(internet: Internet) -> None:
+        assert await internet.get("http://pictures.example/") == PICTURE
+
+    on_the_internet(test, {"/": CHUNKED + chunks + f"{len(rest):x}\r\n".encode() + rest + b"\r\n0\r\n\r\n"})
+    early = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+    on_the_internet(test, {"/": early + b"HTTP/1.1 100 Continue\r\n\r\n" + answer()})
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        CHUNKED + b"1\r\nx\r\n" * 30_000 + b"0\r\n\r\n",
+        CHUNKED + (b"8;" + b"x" * 60_000 + b"\r\n12345678\r\n") * 10 + b"0\r\n\r\n",
+        b"HTTP/1.1 100 \r\n\r\n" * 30_000 + answer(),
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 30_000 + answer().split(b"\r\n", 1)[1],
+    ],
+    ids=["chunks of a byte", "extensions", "interim answers", "headers"],
+)
+def test_an_answer_that_is_work_and_no_picture_is_given_up(page: bytes) -> None:
+    """A few bytes of each of these are an event of the parser: a picture's worth of them would be minutes."""
+    refused("http://pictures.example/", "fetch_failed", reached=True, pages={"/": page})
+
+
+def test_others_work_while_small_pieces_arrive() -> None:
+    """Out of the parser's buffer they come without a pause; somebody else's turn comes all the same."""
+    turns = 0
+
+    class Response:
+        async def aiter_stream(self) -> AsyncIterator[bytes]:
+            for _ in range(1000):
+                yield b"x"
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def test(internet: Internet) -> None:
+        taken = []
+
+        async def take(piece: bytes) -> None:
+            taken.append(piece)
+
+        waiting = asyncio.create_task(others())
+        await asyncio.sleep(0)
+        before = turns
+        await internet.fetcher._receive(Response(), take)  # type: ignore[arg-type]
+        waiting.cancel()
+        assert b"".join(taken) == b"x" * 1000 and len(taken) < 10 <= turns - before
+
+    on_the_internet(test)
+
+
 @pytest.mark.parametrize("piece", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\n\r\nx", b""])
 def test_a_server_that_takes_its_time_does_not_get_it(piece: bytes) -> None:
     async def slow(writer: asyncio.StreamWriter) -> None:
@@ -345,6 +437,12 @@ def test_a_server_that_takes_its_time_does_not_get_it(piece: bytes) -> None:
 
     words = refused("http://pictures.example/", "fetch_slow", reached=True, pages={"/": slow}, seconds=0.3)
     assert "0.3 s" in words
+
+
+def test_a_name_server_that_takes_its_time_does_not_get_it_either() -> None:
+    refused("http://slow.example/", "fetch_slow", seconds=0.3)
+    pages = {"/": redirect("http://slow.example/")}
+    refused("http://pictures.example/", "fetch_slow", reached=True, pages=pages, seconds=1)
 
 
 def test_no_more_than_so_many_at_once() -> None:
@@ -379,6 +477,38 @@ def test_https_is_asked_for_the_name_and_its_certificate_is_checked(tmp_path: Pa
         assert raised.value.code == "fetch_failed"
 
     on_the_internet(test, tls=(mine, theirs))
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\n\r\nx"], ids=["head", "body"])
+def test_tls_that_breaks_in_mid_answer_is_that_servers_fault(tmp_path: Path, start: bytes) -> None:
+    async def broken(writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        await writer.drain()
+        os.write(writer.get_extra_info("socket").fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+
+    tls = contexts(tmp_path, "pictures.example")
+    refused("https://pictures.example/", "fetch_failed", reached=True, pages={"/": broken}, tls=tls)
+
+
+@pytest.mark.parametrize(("records", "code"), [(100, None), (5000, "fetch_failed")])
+def test_tls_in_records_of_a_byte(tmp_path: Path, records: int, code: str | None) -> None:
+    """Each of them is a read: a header of thousands would be seconds of work."""
+
+    async def dribble(writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 200 OK\r\nx: ".ljust(records, b"x") + b"\r\n" + answer().split(b"\r\n", 1)[1]
+        for at in range(records):
+            writer.write(head[at : at + 1])
+        writer.write(head[records:])
+        await writer.drain()
+
+    async def test(internet: Internet) -> None:
+        assert await internet.get("https://pictures.example/") == PICTURE
+
+    tls = contexts(tmp_path, "pictures.example")
+    if code:
+        refused("https://pictures.example/", code, reached=True, pages={"/": dribble}, tls=tls)
+    else:
+        on_the_internet(test, {"/": dribble}, tls=tls)
 
 
 def contexts(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -1,13 +1,20 @@
 """POST /v1/predict with JSON: the same answer as for the same pictures as files, and the same limits."""
 
+import asyncio
 import base64
+import errno
 import json
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from backend.api.json_images import _name_in
+from backend.api.uploads import harmless
 from inference.scheduler import Priority
 from tests import pictures
 from tests.backend.test_requests import refused
@@ -29,7 +36,14 @@ def test_the_answer_is_that_of_the_same_files(server: Service) -> None:
     as_files = server.post(("koala.jpg", KOALA), ("no.jpg", b"x"), ("m", MACAW))
     assert as_json.status_code == 200 and as_json.json() == as_files.json()
     assert as_json.headers["content-type"] == as_files.headers["content-type"]
-    assert [row["status"] for row in as_json.json()["results"]] == ["ok", "error", "ok"]
+    assert set(as_json.json()) == {"model", "precision", "results"}
+    good, bad, _ = as_json.json()["results"]
+    assert good["status"] == "ok" and good["predictions"][0]["label"] == "koala" and len(good["predictions"]) == 5
+    assert all(set(row) == {"label", "index", "probability"} for row in good["predictions"])
+    assert bad == {"name": "no.jpg", "status": "error", "error": bad["error"]} and set(bad["error"]) == {
+        "code",
+        "message",
+    }
 
 
 def test_parameters_and_metrics_are_those_of_files(server: Service) -> None:
@@ -66,6 +80,7 @@ def test_addresses_are_off_unless_allowed(server: Service) -> None:
     sent = [{"url": "http://127.0.0.1/a%20cat.jpg"}, {"url": "https://x.example/"}, {"url": "http://[", "name": "n"}]
     rows = post(server, *sent).json()["results"]
     assert [row["error"]["code"] for row in rows] == ["urls_off"] * 3
+    assert all("as base64" in row["error"]["message"] for row in rows)
     assert [row["name"] for row in rows] == ["a cat.jpg", "image 2", "n"]
 
 
@@ -120,3 +135,82 @@ def test_bodies_in_memory_are_bounded_together(models_dir: Path) -> None:
         assert "retry-after" in answer.headers
         assert bodies._held == 60_000
         assert post(server, encoded(bytes(20_000))).status_code == 200 and bodies._held == 60_000
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("ä" * 2_000_000, "ä" * 255),
+        ("/" * 2_000_000, "image 1"),
+        ("\n" * 2_000_000, "image 1"),
+        ("a/" * 1_000_000 + "koala.jpg", "koala.jpg"),
+    ],
+    ids=["long", "slashes", "controls", "path"],
+)
+def test_a_name_costs_as_little_as_it_may_have_letters(name: str, shown: str) -> None:
+    """A request's whole body may be one name, and this is the event loop's own work."""
+    tracemalloc.start()
+    try:
+        assert harmless(name, 1) == shown
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_so_does_the_name_in_an_address() -> None:
+    for url in ("http://x/" + "%41" * 1_000_000, "http://" + "x" * 3_000_000, "http://x/" + "ä" * 1_000_000):
+        tracemalloc.start()
+        try:
+            harmless(_name_in(url), 1)
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def fetching(server: Service, fetch: Callable[[str, Callable[[bytes], Awaitable[None]]], Awaitable[None]]) -> None:
+    assert server.app is not None
+    server.app.state.fetch = fetch
+
+
+def test_one_fetch_that_fails_the_request_ends_the_others(models_dir: Path) -> None:
+    """The disk fails, say: the others are given up, and have ended when the answer is there."""
+    ended = []
+
+    async def fetch(url: str, take: Callable[[bytes], Awaitable[None]]) -> None:
+        if url.endswith("bad"):
+            await asyncio.sleep(0.05)
+            raise OSError(errno.EIO, "the disk")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            ended.append(url)
+
+    with serve(models_dir, threads=1, model="resnet18-seeded") as server:
+        fetching(server, fetch)
+        refused(post(server, {"url": "http://x/1"}, {"url": "http://x/bad"}, {"url": "http://x/2"}), 500, "internal")
+        assert ended == ["http://x/1", "http://x/2"]
+
+
+def test_who_goes_away_gives_his_place_back_once_the_work_has_ended(models_dir: Path) -> None:
+    held = []
+
+    async def fetch(url: str, take: Callable[[bytes], Awaitable[None]]) -> None:
+        assert server.app is not None
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            held.append(server.app.state.predictor._receiving)
+
+    with serve(models_dir, threads=1, model="resnet18-seeded") as server:
+        fetching(server, fetch)
+        with pytest.raises(httpx.ReadTimeout):
+            server.client.post(
+                "/v1/predict", json={"images": [{"url": "http://x/"}]}, timeout=httpx.Timeout(20, read=1)
+            )
+        deadline = time.monotonic() + 20
+        while not held:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert held == [1]

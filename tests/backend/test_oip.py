@@ -5,6 +5,7 @@ import base64
 import json
 import struct
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,19 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
+from fastapi import Request, Response
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import InferenceServerException
 
+from backend.api.bodies import Bodies
+from backend.api.errors import ApiError
+from backend.api.v2 import routes
+from backend.api.v2.request import Bounds, asked
 from contract.keys import new_key, new_keys
-from contract.transform import TransformSpec, to_pixels
+from contract.transform import ImageLimits, TransformSpec, to_pixels
 from inference.scheduler import Priority
 from tests import pictures
-from tests.servers import Service, serve
+from tests.servers import Service, process, serve
 
 NAMES = ("koala.jpg", "macaw.jpg", "espresso.jpg")
 FILES = [pictures.sample(name) for name in NAMES]
@@ -203,6 +209,7 @@ def test_what_the_client_can_ask_and_the_server_does_not_do(triton: InferenceSer
         ([of_pixels(np.repeat(pixels, 4, axis=0), binary=False)], None, "1 to 9 images as JSON numbers"),
         ([of_files(FILES)], [InferRequestedOutput("labels")], "no output 'labels', only 'logits'"),
         ([of_files(FILES)], [InferRequestedOutput("logits", class_count=1001)], "classification"),
+        ([of_files(FILES)], [InferRequestedOutput("logits")] * 2, "outputs: List should have at most 1 item"),
     ]
     for inputs, outputs, words in cases:
         with pytest.raises(InferenceServerException, match=words) as raised:
@@ -237,13 +244,16 @@ BAD: dict[str, tuple[Any, bytes, str | None, str]] = {
     "no input": ({"inputs": []}, b"", None, "inputs"),
     "too many parts": (b"[" * 2_000_000, b"", None, "parts"),
     "no data": (tensor("pixels", "UINT8", ONE), b"", None, "either data or"),
-    "no number": (tensor("pixels", "UINT8", ONE, ["x"] * 150_528), b"", None, "whole numbers"),
+    "no number": (tensor("pixels", "UINT8", ONE, ["x"] * 100), b"", None, "whole numbers"),
+    "too many strings": (tensor("pixels", "UINT8", ONE, ["x"] * 150_528), b"", None, "more than 10000 strings"),
     "fractions": (tensor("pixels", "UINT8", ONE, [0.5] * 150_528), b"", None, "whole numbers"),
     "256": (tensor("pixels", "UINT8", ONE, [256] * 150_528), b"", None, "whole numbers"),
     "below 0": (tensor("pixels", "UINT8", ONE, [-1] * 150_528), b"", None, "whole numbers"),
     "mixed lists": (tensor("pixels", "UINT8", ONE, [[0], 0]), b"", None, "whole numbers"),
     "lists too deep": (tensor("pixels", "UINT8", ONE, [[[[[0]]]]]), b"", None, "whole numbers"),
     "a text": (tensor("pixels", "UINT8", ONE, "0" * 150_528), b"", None, "whole numbers"),
+    "lists and a text": (tensor("pixels", "UINT8", ONE, [[0], "0" * 150_527]), b"", None, "whole numbers"),
+    "lists and an object": (tensor("pixels", "UINT8", ONE, [[0], {"1": 1}]), b"", None, "whole numbers"),
     "a large number": (tensor("pixels", "UINT8", ONE, 10**12), b"", None, "whole numbers"),
     "too few": (tensor("pixels", "UINT8", ONE, [0] * 150_527), b"", None, "needs 150528 values, and 150527"),
     "no images": (tensor("pixels", "UINT8", [0, 224, 224, 3], []), b"", None, "1 to 64 images, not 0"),
@@ -260,6 +270,10 @@ BAD: dict[str, tuple[Any, bytes, str | None, str]] = {
     "one too many": (tensor("images", "BYTES", [1], size=10), bytes_of(b"x", b"y"), None, "needs 1 elements, and 2"),
     "no strings": (tensor("images", "BYTES", [1], [1]), b"", None, "list of strings"),
     "no list": (tensor("images", "BYTES", [1], "QQ=="), b"", None, "list of strings"),
+    "a long name": (tensor("x" * 1000, "BYTES", [1], ["QQ=="]), b"", None, "at most 128 characters"),
+    "a long datatype": (tensor("images", "B" * 1000, [1], ["QQ=="]), b"", None, "at most 128 characters"),
+    "long numbers": (tensor("images", "BYTES", [10**20 - 1] * 8, ["QQ=="]), b"", None, "must be [N]"),
+    "a long head": (tensor("images", "BYTES", [1], "Q" * 70_000, 1), b"1", None, "The JSON before"),
     "two dimensions": (tensor("images", "BYTES", [1, 1], ["QQ=="]), b"", None, "must be [N]"),
 }  # fmt: skip
 
@@ -307,7 +321,7 @@ def test_who_goes_away_takes_the_images_along(models_dir: Path) -> None:
 
 def test_errors_around_the_routes_have_the_protocols_shape(models_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    key, _ = new_key("somebody")
+    key, sent = new_key("somebody")
     path.write_bytes(replace(new_keys(), keys=(key,)).encode())
     with serve(models_dir, threads=1, model="resnet18-seeded", max_body_mb=0.001) as server:
         assert server.app is not None
@@ -324,3 +338,120 @@ def test_errors_around_the_routes_have_the_protocols_shape(models_dir: Path, tmp
     with serve(models_dir, threads=1, ready=False, model="resnet18-seeded", keys_file=path) as server:
         answer = server.client.get("/v2")
         assert answer.status_code == 401 and answer.json()["error"].startswith("Send a key")
+        with InferenceServerClient(server.url.removeprefix("http://")) as client:
+            for headers in ({"Authorization": f"Bearer {sent}"}, {"X-API-Key": sent}):
+                assert client.get_server_metadata(headers)["name"] == "ninefold"
+            with pytest.raises(InferenceServerException, match="Send a key") as raised:
+                client.infer("resnet18-seeded", [of_files(FILES)])
+            assert raised.value.status() == "401"
+
+
+BOUNDS = Bounds(224, 64, 9, ImageLimits())
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data", "words"),
+    [
+        ("BYTES", [""] * 500_000, "needs 1 elements"),
+        ("UINT8", [[0], "漢" * 500_000], "whole numbers"),
+        ("UINT8", [[[0], "漢" * 500_000]], "whole numbers"),
+    ],
+    ids=["elements", "letters", "letters within"],
+)
+def test_what_is_refused_takes_no_memory_before(datatype: str, data: Any, words: str) -> None:
+    """A megabyte of JSON must not become a hundred in Python on its way to the error."""
+    value = tensor("images" if datatype == "BYTES" else "pixels", datatype, [1] if datatype == "BYTES" else ONE, data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ApiError, match=words):
+            asked(value, memoryview(b""), BOUNDS)
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_body_is_let_go_once_its_json_is_parsed() -> None:
+    """Else what is accounted once would lie there twice until the answer."""
+    sent = tensor("images", "BYTES", [1], [base64.b64encode(bytes(300_000)).decode()])
+    text = json.dumps(sent).encode()
+
+    async def main(body: bytearray, *headers: tuple[bytes, bytes]) -> None:
+        bodies = Bodies(10**9, 30)
+        try:
+            request = Request({"type": "http", "headers": list(headers)})
+            wanted = await routes._asked(request, bodies, body, BOUNDS)
+            assert wanted.reads[0]() == bytes(300_000) and not body
+        finally:
+            bodies.close()
+
+    asyncio.run(main(bytearray(text)))
+    asyncio.run(main(bytearray(text), (b"inference-header-content-length", str(len(text)).encode())))
+
+
+def test_an_answer_is_made_within_the_request_that_is_counted(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its place and its memory are given back once the answer is there, not before."""
+    seen: list[tuple[int, int]] = []
+    make = routes.answer
+
+    def watched(*args: Any) -> Response:
+        assert server.app is not None
+        state = server.app.state
+        seen.append((state.predictor._receiving, state.bodies._held))
+        return make(*args)
+
+    monkeypatch.setattr(routes, "answer", watched)
+    with serve(models_dir, threads=1, model="resnet18-seeded") as server:
+        text = json.dumps(tensor("pixels", "UINT8", ONE, size=150_528)).encode()
+        headers = {"Inference-Header-Content-Length": str(len(text))}
+        url = "/v2/models/resnet18-seeded/infer"
+        assert server.client.post(url, content=text + bytes(150_528), headers=headers).status_code == 200
+        assert seen == [(1, len(text) + 150_528)]
+
+
+def test_what_the_headers_tell_is_refused_before_the_body_is_read(models_dir: Path) -> None:
+    """A body of any size would be taken in vain: here it would have been too large."""
+    with serve(models_dir, threads=1, model="resnet18-seeded", body_memory_mb=0.001, max_body_mb=0.001) as server:
+        assert server.app is not None
+        server.app.state.bodies._held = 1000  # there is no room for any
+        url = "/v2/models/resnet18-seeded/infer"
+        answer = server.client.post(url, content=b"{}", headers={"Content-Encoding": "gzip"})
+        assert answer.status_code == 415 and "content encoding" in answer.json()["error"]
+
+
+def test_a_server_as_people_start_it(int8_dir: Path, pixels: Pixels) -> None:
+    """`python -m backend`, two versions, and one client in several tasks at once."""
+    with process(int8_dir, NINEFOLD_THREADS="2", NINEFOLD_PRECISION="fp32") as server:
+        server.wait_ready()
+        with InferenceServerClient(server.url.removeprefix("http://"), concurrency=4, network_timeout=60) as client:
+            assert client.get_model_metadata(MODEL)["versions"] == ["fp32", "int8"]
+            assert client.is_model_ready(MODEL, "int8")
+            answers = {}
+            for version in ("", "fp32", "int8"):
+                inputs = of_pixels(pixels), of_files(FILES)
+                found = [client.infer(MODEL, [each], model_version=version) for each in inputs]
+                assert [each.get_response()["model_version"] for each in found] == [version or "fp32"] * 2
+                answers[version] = logits(found[0])
+                np.testing.assert_array_equal(logits(found[1]), answers[version])
+            np.testing.assert_array_equal(answers[""], answers["fp32"])
+            assert not np.array_equal(answers["fp32"], answers["int8"])
+            np.testing.assert_array_equal(answers["fp32"].argmax(1), answers["int8"].argmax(1))
+
+            order = [n % 3 for n in range(64)]
+            sixty_four = [of_pixels(pixels[order]), of_files([FILES[n] for n in order])]
+            begun = [client.async_infer(MODEL, [tensor]) for tensor in sixty_four]
+            for each in begun:
+                np.testing.assert_array_equal(logits(each.get_result()), answers["fp32"][order])
+
+            as_they_come = {"sequence_id": 7, "priority": 1, "timeout": 9, "response_compression_algorithm": "gzip"}
+            np.testing.assert_array_equal(
+                logits(client.infer(MODEL, [of_pixels(pixels)], **as_they_come)), answers["fp32"]
+            )
+            for call in (client.get_model_config, client.get_inference_statistics, client.load_model):
+                with pytest.raises(InferenceServerException, match="nothing at this address") as raised:
+                    call(MODEL)
+                assert raised.value.status() == "404"
+            with pytest.raises(InferenceServerException, match="The file is empty") as raised:
+                client.infer(MODEL, [of_files([b""])])
+            assert raised.value.status() == "400"

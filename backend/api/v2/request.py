@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,7 @@ from contract.transform import ImageLimits, Pixels
 
 PIXELS, IMAGES, LOGITS = "pixels", "images", "logits"
 _MOST_PARTS = 10_000
+_Word = Annotated[str, Field(max_length=128)]
 
 
 class _Parameters(BaseModel):
@@ -33,15 +34,15 @@ class _Parameters(BaseModel):
 
 
 class _Input(BaseModel):
-    name: str
-    datatype: str
+    name: _Word
+    datatype: _Word
     shape: list[int] = Field(min_length=1, max_length=8)
     parameters: _Parameters = _Parameters()
     data: Any = None
 
 
 class _Output(BaseModel):
-    name: str
+    name: _Word
     parameters: _Parameters = _Parameters()
 
 
@@ -54,7 +55,7 @@ class _Request(BaseModel):
     id: str | None = Field(None, max_length=256)
     parameters: _AllParameters = _AllParameters()
     inputs: list[_Input] = Field(min_length=1, max_length=1)
-    outputs: list[_Output] = Field([], max_length=8)
+    outputs: list[_Output] = Field([], max_length=1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Asked:
     """A request: either `pixels`, uint8[N,H,W,3], or what reads each picture's bytes."""
 
     id: str | None
-    wanted: list[Wanted]
+    wanted: Wanted
     pixels: Pixels | None = None
     reads: tuple[Callable[[], bytes], ...] = ()
 
@@ -97,7 +98,7 @@ class Bounds:
 
 def malformed(detail: str) -> ApiError:
     """The request is not as the protocol has it, or as this server takes it."""
-    return ApiError(400, "malformed_request", f"{detail.rstrip('.')}.")
+    return ApiError(400, "malformed_request", f"{detail[:300].rstrip('.')}.")
 
 
 def asked(value: Any, binary: memoryview, bounds: Bounds) -> Asked:
@@ -107,11 +108,10 @@ def asked(value: Any, binary: memoryview, bounds: Bounds) -> Asked:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or "the request"
-        raise malformed(f"{where}: {first['msg']}"[:300]) from error
+        raise malformed(f"{where}: {first['msg']}") from error
     (tensor,) = request.inputs
     raw = _raw(tensor, binary)
-    wanted = [_wanted(output, request.parameters.binary_data_output) for output in request.outputs]
-    wanted = wanted or [Wanted(request.parameters.binary_data_output)]
+    wanted = _wanted(request)
     if (tensor.name, tensor.datatype) == (PIXELS, "UINT8"):
         return Asked(request.id, wanted, pixels=_pixels(tensor, raw, bounds))
     if (tensor.name, tensor.datatype) == (IMAGES, "BYTES"):
@@ -119,13 +119,14 @@ def asked(value: Any, binary: memoryview, bounds: Bounds) -> Asked:
     raise malformed(f"The input must be {PIXELS!r} of UINT8 or {IMAGES!r} of BYTES, not {tensor.name!r:.60}")
 
 
-def _wanted(output: _Output, all_binary: bool) -> Wanted:
+def _wanted(request: _Request) -> Wanted:
+    output = request.outputs[0] if request.outputs else _Output(name=LOGITS)
     if output.name != LOGITS:
         raise malformed(f"There is no output {output.name!r:.60}, only {LOGITS!r}")
-    parameters = output.parameters
-    if parameters.shared_memory_region is not None:
+    given, otherwise = output.parameters, request.parameters.binary_data_output
+    if given.shared_memory_region is not None:
         raise malformed("There is no shared memory with this server")
-    return Wanted(all_binary if parameters.binary_data is None else parameters.binary_data, parameters.classification)
+    return Wanted(otherwise if given.binary_data is None else given.binary_data, given.classification)
 
 
 def _raw(tensor: _Input, binary: memoryview) -> memoryview | None:
@@ -165,7 +166,7 @@ def _numbers(data: Any) -> bytes:
     """Numbers from 0 to 255 in a list, or in lists of lists, as bytes."""
     try:
         for _ in range(3):
-            if data and isinstance(data[0], list):
+            if data and isinstance(data[0], list) and all(isinstance(row, list) for row in data):
                 data = list(chain.from_iterable(data))
         return bytes(data) if isinstance(data, list) else bytes([data])
     except (TypeError, ValueError, LookupError) as error:
@@ -174,20 +175,21 @@ def _numbers(data: Any) -> bytes:
 
 def _reads(tensor: _Input, raw: memoryview | None, bounds: Bounds) -> tuple[Callable[[], bytes], ...]:
     count = _count(tensor, [], bounds.images)
-    reads = _in_json(tensor.data, bounds.image) if raw is None else _in_binary(raw, count)
+    reads = _in_json(tensor.data, count, bounds.image) if raw is None else _in_binary(raw, count)
     if len(reads) != count:
         raise malformed(f"The shape {tensor.shape} needs {count} elements, and {len(reads)} are there")
     return reads
 
 
-def _in_json(data: Any, limits: ImageLimits) -> tuple[Callable[[], bytes], ...]:
-    if not isinstance(data, list) or not all(isinstance(text, str) for text in data):
+def _in_json(data: Any, most: int, limits: ImageLimits) -> tuple[Callable[[], bytes], ...]:
+    """What reads each element; of too many, one over `most`."""
+    if not isinstance(data, list) or not all(isinstance(text, str) for text in data[: most + 1]):
         raise malformed("The data of BYTES must be a list of strings, each a file in base64")
-    return tuple(Encoded("", text, limits).read for text in data)
+    return tuple(Encoded("", text, limits).read for text in data[: most + 1])
 
 
 def _in_binary(raw: memoryview, most: int) -> tuple[Callable[[], bytes], ...]:
-    """Each element is its length in four bytes, the lowest first, and then so many bytes."""
+    """The same. Each element is its length in four bytes, the lowest first, and then so many bytes."""
     found: list[Callable[[], bytes]] = []
     at = 0
     while at < len(raw) and len(found) <= most:

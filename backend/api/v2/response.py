@@ -17,16 +17,14 @@ _LENGTH = "Inference-Header-Content-Length"
 
 def answer(asked: Asked, artefact: Artefact, logits: Logits) -> Response:
     """The response for float32[N,C]. Blocks for large ones; every number must be finite."""
-    tensors = [_tensor(wanted, logits, artefact.card.labels) for wanted in asked.wanted]
+    described, raw = _tensor(asked.wanted, logits, artefact.card.labels)
     head: dict[str, Any] = {"model_name": artefact.card.model, "model_version": artefact.card.precision}
     if asked.id is not None:
         head["id"] = asked.id
-    text = to_json(head | {"outputs": [described for described, _ in tensors]})
-    binary = [raw for _, raw in tensors if raw is not None]
-    if not binary:
+    text = to_json(head | {"outputs": [described]})
+    if raw is None:
         return Response(text, media_type="application/json")
-    headers = {_LENGTH: str(len(text))}
-    return Response(b"".join([text, *binary]), media_type="application/octet-stream", headers=headers)
+    return Response(text + raw, media_type="application/octet-stream", headers={_LENGTH: str(len(text))})
 
 
 def _tensor(wanted: Wanted, logits: Logits, labels: tuple[str, ...]) -> tuple[dict[str, Any], bytes | None]:

@@ -29,6 +29,7 @@ from inference.scheduler import Priority
 
 EXTENSIONS = ("binary_tensor_data", "classification")
 _LENGTH = "inference-header-content-length"
+_LONGEST_HEAD = 65_536
 _BODY = {
     "requestBody": {
         "required": True,
@@ -141,6 +142,8 @@ async def _infer(request: Request, model: str, version: str | None) -> Response:
     predictor, bodies = _ready(request), request.app.state.bodies
     variant = predictor.resolve(model, version)
     artefact = predictor.artefact(variant)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError(415, "unsupported_media_type", "Send the request as it is, without a content encoding.")
     with one_place(predictor) as arrived:
         async with bodies.whole(request) as body:
             wanted = await _asked(request, bodies, body, _bounds(request, artefact.card.transform.crop))
@@ -150,7 +153,7 @@ async def _infer(request: Request, model: str, version: str | None) -> Response:
                 logits = await _logits(request, variant, wanted, Priority.INTERACTIVE, wanted.images)
             else:
                 logits = await _by_and_by(request, variant, wanted)
-    return await asyncio.to_thread(answer, wanted, artefact, logits)
+            return await asyncio.to_thread(answer, wanted, artefact, logits)
 
 
 def _bounds(request: Request, side: int) -> Bounds:
@@ -159,20 +162,28 @@ def _bounds(request: Request, side: int) -> Bounds:
 
 
 async def _asked(request: Request, bodies: Bodies, body: bytearray, bounds: Bounds) -> Asked:
-    """Raises ApiError 400 or 415."""
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ApiError(415, "unsupported_media_type", "Send the request as it is, without a content encoding.")
-    length = request.headers.get(_LENGTH)
-    if length is None:
+    """The request in the body, which is empty afterwards unless tensors in binary are in it. Raises ApiError 400."""
+    length = _length(request, body)
+    if length == len(body):
         text, binary = body, memoryview(b"")
-    elif length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= len(body):
-        text, binary = body[: int(length)], memoryview(body)[int(length) :]
     else:
-        raise malformed(f"Inference-Header-Content-Length says {length:.20}, and the body has {len(body)} bytes")
+        text, binary = body[:length], memoryview(body)[length:]
     try:
-        return await bodies.parsed(text, bounds.parts, lambda value: asked(value, binary, bounds))
+        found = await bodies.parsed(text, bounds.parts, lambda value: asked(value, binary, bounds))
     except BadJson as error:
         raise malformed(f"The JSON cannot be read: {error}") from error
+    text.clear()
+    return found
+
+
+def _length(request: Request, body: bytearray) -> int:
+    """Of the JSON that the body is, or begins with. Raises ApiError 400."""
+    told = request.headers.get(_LENGTH, str(len(body)))
+    if not (told.isascii() and told.isdigit() and len(told) < 12 and int(told) <= len(body)):
+        raise malformed(f"Inference-Header-Content-Length says {told:.20}, and the body has {len(body)} bytes")
+    if _LONGEST_HEAD < int(told) < len(body):  # it would lie in memory twice, for an input that is behind it
+        raise malformed(f"The JSON before tensors in binary may have {_LONGEST_HEAD} bytes")
+    return int(told)
 
 
 async def _by_and_by(request: Request, variant: Variant, wanted: Asked) -> Logits:

@@ -7,8 +7,9 @@
     python -m bench.loadtest clients         what a request costs the HTTP clients of Python
 
 Both are closed loops with the same body over as many connections, each kept alive. They are compared by turns, each
-with all connections, and at once, each with half of them: then whatever else the machine does, both see the same
-server. Ratios are of the same round, and a round before them does not count. wrk adds latencies of requests that it
+with all connections, after a round that does not count; and at once, each with half of them: then whatever else the
+machine does, both see the same server. Ratios are of the same round. Where an answer takes long, rounds should be many
+times longer (--seconds): what is on its way at the end wrk leaves out. wrk also adds latencies of requests that it
 takes to have been held back (`stats_correct`); they are taken out again: what is compared is what was measured.
 """
 

@@ -18,11 +18,12 @@ import pycurl
 from cli.loadtest.plan import Body, Plan
 
 TIMEOUT, BROKEN, NOT_UNDERSTOOD = "timeout", "connection broken", "broken answer"
+UNKNOWN_HOST, NO_TLS = "unknown host", "TLS failed"
 UNREACHED: dict[int | str, str] = {
     pycurl.E_COULDNT_CONNECT: "connection refused",
-    pycurl.E_COULDNT_RESOLVE_HOST: "unknown host",
-    pycurl.E_SSL_CONNECT_ERROR: "TLS failed",
-    pycurl.E_PEER_FAILED_VERIFICATION: "TLS failed",
+    pycurl.E_COULDNT_RESOLVE_HOST: UNKNOWN_HOST,
+    pycurl.E_SSL_CONNECT_ERROR: NO_TLS,
+    pycurl.E_PEER_FAILED_VERIFICATION: NO_TLS,
 }
 _KINDS: dict[int | str, str] = UNREACHED | {
     pycurl.E_OPERATION_TIMEDOUT: TIMEOUT,
@@ -37,13 +38,14 @@ _HEADER_LENGTH = "inference-header-content-length"
 class Answer:
     """What came back. `problem`: the kind of error, "" for none. `images`: rows that are ok; `rows`: the others' codes.
 
-    `data`: the body as it came.
+    `data`: the body as it came. `variant`: the model and its precision, as far as the answer names them.
     """
 
     problem: str
     images: int = 0
     rows: tuple[str, ...] = ()
     data: bytes = b""
+    variant: str = ""
 
 
 class Connection:
@@ -82,6 +84,11 @@ class Connection:
             return Answer(_KINDS.get(error.args[0], BROKEN))
         return self._answer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(self._parts))
 
+    @property
+    def sent(self) -> int:
+        """Bytes of the last request's body that went out: of a refused connection none, of a refused body a part."""
+        return int(self._curl.getinfo(pycurl.SIZE_UPLOAD_T))
+
     def _take(self, body: Body) -> None:
         """What is set once and not for each request, which would cost as much again as asking."""
         self._body, self._reader = body, BytesIO(body.data)
@@ -110,12 +117,14 @@ def _understood(data: bytes, header_length: int, images: int, infer: bool) -> An
     try:
         body = json.loads(data[: header_length or None])
         rows = _inferred(body, images) if infer else _rows(body["results"])
-    except (ValueError, KeyError, TypeError):
+        named = ("model_name", "model_version") if infer else ("model", "precision")
+        variant = " ".join(str(body[name]) for name in named if body.get(name))
+    except (ValueError, KeyError, TypeError, RecursionError):  # the last: brackets in brackets without end
         return Answer(NOT_UNDERSTOOD, data=data)
     if len(rows) != images:
         return Answer(NOT_UNDERSTOOD, data=data)
     bad = tuple(row for row in rows if row)
-    return Answer("row errors" if bad else "", len(rows) - len(bad), bad, data)
+    return Answer("row errors" if bad else "", len(rows) - len(bad), bad, data, variant)
 
 
 def _rows(results: Sequence[dict[str, Any]]) -> list[str]:

@@ -25,16 +25,17 @@ HELP = (
     "Exit code 1: one or more requests failed; 2: nothing was measured; 130: stopped by Ctrl-C, with the figures so "
     "far."
 )
-_OPEN_THREADS = 64
+_OPEN_CONNECTIONS = 64
 _CEILING_THREADS = 4
 
 
 @dataclass(frozen=True)
 class _Files:
-    """Where the figures go besides."""
+    """Where the figures go besides; `as_json`: to standard output instead of the table."""
 
     output: Path | None
     png: Path | None
+    as_json: bool
 
     def check(self) -> None:
         """Raises CannotAnswer for a folder that is not there: before the measuring, not after it."""
@@ -63,7 +64,7 @@ def loadtest(  # noqa: PLR0913, PLR0917  # one for each word of the command
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes.")] = 1,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", "-t", min=1, help="Connections of each worker: 1; with --rate 64, used as needed."),
+        typer.Option("--threads", "-t", min=1, help="Connections of each worker: 1; with --rate up to 64, as needed."),
     ] = None,
     samples: Annotated[int, typer.Option("--samples", "-s", min=1, help="Requests of each thread.")] = 10,
     seconds: Annotated[float, typer.Option("--seconds", "-i", min=0, help="For so long; -s does not count then.")] = 0,
@@ -78,7 +79,8 @@ def loadtest(  # noqa: PLR0913, PLR0917  # one for each word of the command
     timeout: Annotated[
         float, typer.Option(min=0.001, help="Seconds for an answer; with --rate, what is due for longer is not sent.")
     ] = 30,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="All figures, as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file for all figures, as JSON.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON, in place of the table.")] = False,
     png: Annotated[Path | None, typer.Option(help="Latency and throughput, as a picture.")] = None,
     ceiling: Annotated[
         bool,
@@ -87,11 +89,12 @@ def loadtest(  # noqa: PLR0913, PLR0917  # one for each word of the command
     key: ServerKey = None,
 ) -> None:
     """See HELP."""
-    threads = threads or (_OPEN_THREADS if rate else _CEILING_THREADS if ceiling else 1)
-    loop = (workers, threads, samples, seconds, rate, arrivals, warmup, timeout)
+    spare = _OPEN_CONNECTIONS - 1 if rate and not threads else 0
+    threads = threads or (_CEILING_THREADS if ceiling else 1)
+    loop = (workers, threads, samples, seconds, rate, arrivals, warmup, timeout, spare)
     plan = Plan("", (), images > 9, images, *loop)
     try:
-        files = _Files(output, png)
+        files = _Files(output, png, as_json)
         files.check()
         if ceiling:
             _ceiling(plan, targets or [], files)
@@ -157,7 +160,7 @@ def _ceiling(plan: Plan, pictures: list[str], files: _Files) -> None:
         raise CannotAnswer("--ceiling draws no picture; leave --png out")
     # As many as there are processors share them with the server.
     plan = replace(plan, workers=max(plan.workers, 2), seconds=plan.seconds or ceiling.SECONDS)
-    plan = replace(plan, warmup=plan.warmup or ceiling.WARMUP_SECONDS, rate=0.0)
+    plan = replace(plan, warmup=plan.warmup or ceiling.WARMUP_SECONDS, rate=0.0, spare=0)
     given = bodies.pictures([Path(path) for path in pictures])
     with telling() as tell:
         found = ceiling.ceiling(plan, given, tell)
@@ -167,7 +170,10 @@ def _ceiling(plan: Plan, pictures: list[str], files: _Files) -> None:
 
 
 def _show(shown: Table, figures: Any, files: _Files) -> None:
-    out.print(shown)
+    if files.as_json:
+        typer.echo(json.dumps(figures, indent=2))
+    else:
+        out.print(shown)
     files.write(figures)
 
 

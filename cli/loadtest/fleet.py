@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from multiprocessing import connection
 from multiprocessing.connection import Connection as Pipe
 
@@ -24,17 +25,23 @@ _HEAD_START_SECONDS = 0.1
 
 @dataclass
 class Measured:
-    """What all workers together measured, from `begin` (monotonic) on; `stopped`: by Ctrl-C, before the end."""
+    """What all workers together measured, from `begin` (monotonic) on, which was at `began` (UTC).
+
+    `stopped`: by Ctrl-C, before the end.
+    """
 
     plan: Plan
     tally: Tally = field(default_factory=Tally)
     begin: float = 0.0
+    began: datetime = datetime.min
     stopped: bool = False
     stopped_at: float = 0.0
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the beginning to the last answer, or as long as was asked for, or until it was stopped."""
+        """Seconds from the beginning to the last answer (where seconds were asked for: the last good one, and no
+        fewer than those seconds), or until it was stopped.
+        """
         if self.stopped:
             return max(self.stopped_at - self.begin, 0.0)
         return max(self.tally.ended - self.begin, self.plan.seconds)
@@ -48,6 +55,7 @@ def measure(plan: Plan, bodies: Sequence[Body], tell: Callable[[Measured], None]
     measured = Measured(plan)
     with processes(_WORKER, plan.workers) as pipes:
         measured.begin = _begin(plan, bodies, pipes)
+        measured.began = datetime.now(UTC) + timedelta(seconds=measured.begin - time.monotonic())
         with _ctrl_c() as pressed:
             _listen(pipes, measured, tell, pressed)
         if pressed.is_set():
@@ -99,8 +107,8 @@ def _listen(pipes: list[Pipe], measured: Measured, tell: Callable[[Measured], No
         for pipe in [each for each in open_pipes if each in ready]:
             try:
                 told = pipe.recv()
-            except EOFError as error:
-                raise CannotAnswer("a worker was killed, so that the figures would be wrong") from error
+            except (EOFError, OSError) as error:
+                raise CannotAnswer("a worker was lost, so that the figures would be wrong") from error
             if told is None:
                 open_pipes.remove(pipe)
             else:

@@ -1,4 +1,7 @@
-"""A server that reads each request whole and does nothing: what is left is HTTP and the load test itself."""
+"""A server that reads each request whole and does nothing: what is left is HTTP and the load test itself.
+
+Or it waits before it answers, each request for as long, however many there are: then all latencies are known.
+"""
 
 from __future__ import annotations
 
@@ -32,25 +35,28 @@ class NoServer:
 
 
 @contextmanager
-def noop(images: int = 1, number: int = 1) -> Iterator[NoServer]:
-    """Such a server of so many processes on loopback. It answers every POST as if with `images` rows."""
+def noop(images: int = 1, number: int = 1, seconds: float = 0) -> Iterator[NoServer]:
+    """Such a server of so many processes on loopback. It answers every POST as if with `images` rows, after `seconds`.
+
+    They are counted in whole milliseconds.
+    """
     with (
         socket.create_server(("127.0.0.1", 0), backlog=512) as listener,
         processes("cli.loadtest.noop", number, [listener.fileno()]) as pipes,
     ):
         for pipe in pipes:
-            pipe.send((listener.fileno(), images))
+            pipe.send((listener.fileno(), images, seconds))
         yield NoServer(f"http://127.0.0.1:{listener.getsockname()[1]}", pipes)
 
 
 def main(pipe: Pipe) -> None:
     """What a process of it runs, until its parent is gone."""
     with suppress(EOFError, OSError):
-        handle, images = pipe.recv()
-        uvloop.run(_answer_all(socket.socket(fileno=handle), images, pipe))
+        handle, images, seconds = pipe.recv()
+        uvloop.run(_answer_all(socket.socket(fileno=handle), images, seconds, pipe))
 
 
-async def _answer_all(listener: socket.socket, images: int, pipe: Pipe) -> None:
+async def _answer_all(listener: socket.socket, images: int, seconds: float, pipe: Pipe) -> None:
     loop, gone = asyncio.get_running_loop(), asyncio.Event()
 
     def asked() -> None:
@@ -62,7 +68,7 @@ async def _answer_all(listener: socket.socket, images: int, pipe: Pipe) -> None:
 
     loop.add_reader(pipe.fileno(), asked)
     answers = _answer(_predicted(images)), _answer(_inferred(images))
-    await loop.create_server(lambda: _Nothing(*answers), sock=listener)
+    await loop.create_server(lambda: _Nothing(*answers, seconds), sock=listener)
     await gone.wait()
 
 
@@ -86,9 +92,10 @@ def _answer(body: object) -> bytes:
 class _Nothing(asyncio.Protocol):
     """Answers when the request is complete."""
 
-    def __init__(self, predicted: bytes, inferred: bytes) -> None:
+    def __init__(self, predicted: bytes, inferred: bytes, seconds: float) -> None:
         self._predicted = predicted
         self._inferred = inferred
+        self._seconds = seconds
         self._infer = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -106,4 +113,12 @@ class _Nothing(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """A whole request."""
-        self._transport.write(self._inferred if self._infer else self._predicted)
+        answer = self._inferred if self._infer else self._predicted
+        if self._seconds:
+            asyncio.get_running_loop().call_later(self._seconds, self._later, answer)
+        else:
+            self._transport.write(answer)
+
+    def _later(self, answer: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(answer)

@@ -29,8 +29,9 @@ class Plan:
     """Where to, how much and how fast.
 
     `images` a request. With `seconds` (0: none) `samples` per thread do not count. `rate`: requests per second over
-    all workers, as an open loop; 0: closed loop. `timeout`: seconds for an answer, and how long after it was due a
-    request of an open loop is still sent.
+    all workers, as an open loop; 0: closed loop. `spare`: connections of each worker besides those of its threads, for
+    an open loop. `timeout`: seconds for an answer, and how long after it was due a request of an open loop is still
+    sent.
     """
 
     url: str
@@ -45,6 +46,12 @@ class Plan:
     arrivals: Arrivals = Arrivals.POISSON
     warmup: float = 0.0
     timeout: float = 30.0
+    spare: int = 0
+
+    @property
+    def connections(self) -> int:
+        """Of each worker."""
+        return self.threads + self.spare
 
     @property
     def requests(self) -> int:

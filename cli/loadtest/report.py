@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from rich.table import Table
 from rich.text import Text
@@ -22,10 +23,13 @@ def report(measured: Measured) -> Report:
     latency = {name: tally.quantile_ms(share) for name, share in QUANTILES.items()}
     mean = 1000 * tally.latency.sum / tally.good if tally.good else None
     return {
-        "url": plan.url,
+        "url": _public(plan.url),
+        "began_at": measured.began.isoformat(timespec="seconds"),
+        "answered_by": dict(tally.variants.most_common()),
         "images_per_request": plan.images,
         "workers": plan.workers,
         "threads": plan.threads,
+        "connections": plan.workers * plan.connections,
         "samples": None if plan.seconds else plan.samples,
         "seconds": plan.seconds or None,
         "rate": plan.rate or None,
@@ -53,15 +57,23 @@ def report(measured: Measured) -> Report:
 
 
 def _timeline(measured: Measured) -> list[Report]:
-    """A row a second: how many requests ended in it, well or not."""
-    answered, failed = measured.tally.answered, measured.tally.failed
+    """A row a second: how many requests ended in it, well or not, and the longest latency of those that did well."""
+    answered, failed, peaks = measured.tally.answered, measured.tally.failed, measured.tally.peaks
     last = max((*answered, *failed), default=-1)
-    return [{"second": n, "answered": answered[n], "failed": failed[n]} for n in range(last + 1)]
+    return [
+        {
+            "second": second,
+            "answered": answered[second],
+            "failed": failed[second],
+            "max_ms": 1000 * peaks[second] if second in peaks else None,
+        }
+        for second in range(last + 1)
+    ]
 
 
 def table(figures: Report) -> Table:
     """The figures that people look for."""
-    made = Table(title=Text(_title(figures)), title_justify="left", show_header=False)
+    made = Table(title=Text(title(figures)), title_justify="left", show_header=False)
     made.add_column()
     made.add_column(justify="right")
     for name, value in _rates(figures):
@@ -78,10 +90,21 @@ def table(figures: Report) -> Table:
     return made
 
 
-def _title(figures: Report) -> str:
+def title(figures: Report) -> str:
+    """Who answered, and what it was asked, in two lines."""
     loop = f"{figures['rate']:g} requests/s, {figures['arrivals']}" if figures["rate"] else "closed loop"
-    images = f"{figures['images_per_request']} a request" if figures["images_per_request"] > 1 else "1 image a request"
-    return f"{loop}, {figures['workers']} × {figures['threads']} connections, {images}"
+    each, number = figures["connections"], figures["images_per_request"]
+    connections = f"{each} connection{'s' if each > 1 else ''}"
+    images = f"{number} image{'s' if number > 1 else ''} a request"
+    who = " and ".join(name for name in figures["answered_by"] if name)
+    where = "/".join(figures["url"].split("/")[:3])
+    return f"{who} at {where}\n{loop}, {connections}, {images}".removeprefix(" at ")
+
+
+def _public(url: str) -> str:
+    """The address without a name and a password in it: figures are shown around."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _rates(figures: Report) -> list[tuple[str, str]]:
@@ -91,6 +114,8 @@ def _rates(figures: Report) -> list[tuple[str, str]]:
         ("requests, of them answered", f"{figures['requests']:,}, {figures['answered']:,}"),
         ("seconds", f"{figures['elapsed_seconds']:,.2f}"),
     ]
+    if len(figures["answered_by"]) > 1:
+        rows += [(f"answered by {name}", f"{count:,}") for name, count in figures["answered_by"].items()]
     if figures["rate"]:
         rows.append(("sent over 10 ms late, all connections busy", f"{figures['late']:,}"))
     return rows
@@ -102,4 +127,4 @@ def _errors(figures: Report) -> list[tuple[str, str]]:
 
 
 def _ms(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.1f} ms"
+    return "–" if value is None else f"{value:,.{1 if value >= 10 else 2}f} ms"

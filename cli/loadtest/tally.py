@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import ceil
 
 from ddsketch import DDSketch
 
@@ -22,7 +23,8 @@ class Tally:
 
     `images`: rows that are ok. `errors`: requests by kind; `rows`: bad rows by code. `sent`, `received`: bytes of
     bodies. `late`: requests sent more than 10 ms after they were due, for want of a free connection. `ended`: the
-    moment of the last end. `answered`, `failed`: requests by the second of their end, counted from the beginning.
+    moment of the last end. By the second of their end, counted from the beginning, `answered` and `failed`: requests;
+    `peaks`: the longest latency of the good ones. `variants`: good requests by the model and precision that answered.
     """
 
     requests: int = 0
@@ -38,7 +40,23 @@ class Tally:
     rows: Counter[str] = field(default_factory=Counter)
     answered: Counter[int] = field(default_factory=Counter)
     failed: Counter[int] = field(default_factory=Counter)
+    variants: Counter[str] = field(default_factory=Counter)
+    peaks: dict[int, float] = field(default_factory=dict)
     latency: DDSketch = field(default_factory=_sketch)
+
+    def answer(self, variant: str, latency: float, second: int) -> None:
+        """A good request; its latency in seconds."""
+        self.good += 1
+        self.answered[second] += 1
+        self.variants[variant] += 1
+        self.latency.add(latency)
+        self.slowest = max(self.slowest, latency)
+        self.peaks[second] = max(self.peaks.get(second, 0.0), latency)
+
+    def fail(self, problem: str, second: int) -> None:
+        """Another."""
+        self.errors[problem] += 1
+        self.failed[second] += 1
 
     def add(self, other: Tally) -> None:
         """What another has measured as well."""
@@ -46,13 +64,17 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.ended = max(self.ended, other.ended)
         self.slowest = max(self.slowest, other.slowest)
-        self.errors.update(other.errors)
-        self.rows.update(other.rows)
-        self.answered.update(other.answered)
-        self.failed.update(other.failed)
+        for name in ("errors", "rows", "answered", "failed", "variants"):
+            getattr(self, name).update(getattr(other, name))
+        for second, latency in other.peaks.items():
+            self.peaks[second] = max(self.peaks.get(second, 0.0), latency)
         self.latency.merge(other.latency)
 
     def quantile_ms(self, share: float) -> float | None:
-        """The latency that this share of the good requests did not pass, in milliseconds."""
-        value = self.latency.get_quantile_value(share)
-        return None if value is None else 1000 * float(value)
+        """The latency that this share of the good requests did not pass, in milliseconds; None without any.
+
+        It is one that was seen: of ten requests the tenth is p99, as it is their maximum.
+        """
+        rank = max(ceil(round(share * self.good, 6)), 1) - 1
+        value = self.latency.get_quantile_value(min((rank + 0.5) / max(self.good - 1, 1), 1.0))
+        return None if value is None else 1000 * min(float(value), self.slowest)

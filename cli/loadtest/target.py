@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import httpx
 
-from cli.loadtest.asking import BROKEN, NOT_UNDERSTOOD, TIMEOUT, Answer, Connection
+from cli.loadtest.asking import BROKEN, NO_TLS, NOT_UNDERSTOOD, TIMEOUT, UNKNOWN_HOST, Answer, Connection
 from cli.loadtest.bodies import Tensor
 from cli.loadtest.plan import Body, Plan
 from cli.server import CannotAnswer, client_for, message_of, no_server
@@ -73,7 +73,7 @@ def _get(client: httpx.Client, path: str) -> Any:
     except ValueError as error:
         raise CannotAnswer(f"{client.base_url}{path} answers no JSON; is it a Ninefold server's address?") from error
     hint = ". More than nine images a request need the Open Inference Protocol" if response.status_code == 404 else ""
-    raise CannotAnswer(_said(response).rstrip(".") + hint)
+    raise CannotAnswer(_said(response) + hint)
 
 
 def probe(plan: Plan, body: Body) -> None:
@@ -86,12 +86,15 @@ def probe(plan: Plan, body: Body) -> None:
 
 
 def _why(plan: Plan, answer: Answer) -> str:
-    if answer.problem == TIMEOUT:
-        return f"{plan.url} did not answer within {plan.timeout:g} s; give it longer (--timeout), or look at its log"
-    if answer.problem == BROKEN:
-        return f"the connection to {plan.url} broke before an answer came; look at the server's log"
-    if answer.problem == NOT_UNDERSTOOD:
-        return f"{plan.url} answered, and not as a Ninefold server does; check the address"
+    words = {
+        TIMEOUT: f"did not answer within {plan.timeout:g} s; give it longer (--timeout), or look at its log",
+        BROKEN: "closed the connection before an answer came; look at the server's log",
+        NOT_UNDERSTOOD: "answered, and not as a Ninefold server does; check the address",
+        UNKNOWN_HOST: "names a host that is not known; check the address",
+        NO_TLS: "does not speak TLS as it should; check its certificate, or give http:// if it has none",
+    }
+    if answer.problem in words:
+        return f"{plan.url} {words[answer.problem]}"
     if answer.rows:
         return f"the server cannot read a picture ({answer.rows[0]}: {_message(answer, plan.url)}); give another"
     if answer.problem.startswith("status"):
@@ -105,9 +108,7 @@ def _message(answer: Answer, url: str) -> str:
         rows = httpx.Response(200, content=answer.data).json()["results"]
         return str(next(row["error"].get("message", "") for row in rows if row["status"] != "ok")).rstrip(".")
     status = int(answer.problem.removeprefix("status "))
-    said = httpx.Response(status, content=answer.data, request=httpx.Request("POST", url))
-    hint = " Give its key (NINEFOLD_API_KEY, --key)." if status == 401 else ""
-    return _said(said) + hint
+    return _said(httpx.Response(status, content=answer.data, request=httpx.Request("POST", url)))
 
 
 def _said(response: httpx.Response) -> str:
@@ -116,4 +117,6 @@ def _said(response: httpx.Response) -> str:
         error = response.json()["error"]
     except (ValueError, KeyError, TypeError):
         error = None
-    return error if isinstance(error, str) else message_of(response)
+    said = error if isinstance(error, str) else message_of(response)
+    hint = ". Give its key (NINEFOLD_API_KEY, --key)" if response.status_code == 401 else ""
+    return said.rstrip(".") + hint

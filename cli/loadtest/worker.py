@@ -18,7 +18,6 @@ TELL_SECONDS = 0.25
 _LOOK_SECONDS = 0.02
 _NOT_SENT = Answer("not sent in time")
 _PAUSE_SECONDS = 0.05
-"""After a connection that was not to be had: a server that is gone must not be asked a million times."""
 
 
 def main(pipe: Pipe) -> None:
@@ -26,12 +25,25 @@ def main(pipe: Pipe) -> None:
 
     At last it sends None. Whatever it is sent after its beginning ends it, as does a parent that is gone.
     """
+    threading.excepthook = _lost
     with suppress(EOFError, OSError):
         plan, bodies, number = pipe.recv()
         pipe.send(True)
         _Worker(plan, bodies, number, pipe.recv()).run(pipe)
     # Threads that still wait for an answer are not waited for.
     os._exit(0)
+
+
+def _lost(failed: threading.ExceptHookArgs) -> None:
+    """A thread that fails takes its process with it: figures of one connection less would be wrong."""
+    threading.__excepthook__(failed)
+    os._exit(1)
+
+
+def _rest_after(answer: Answer) -> None:
+    """A pause where no connection was to be had: a server that is gone must not be asked a million times."""
+    if answer.problem in UNREACHED.values():
+        time.sleep(_PAUSE_SECONDS)
 
 
 class _Worker:
@@ -50,7 +62,7 @@ class _Worker:
     def run(self, pipe: Pipe) -> None:
         """Until all is asked, or the parent says that it is enough."""
         loop = self._open if self._plan.rate else self._closed
-        threads = [threading.Thread(target=loop, args=(n,), daemon=True) for n in range(self._plan.threads)]
+        threads = [threading.Thread(target=loop, args=(n,), daemon=True) for n in range(self._plan.connections)]
         for thread in threads:
             thread.start()
         told = self._begin
@@ -78,17 +90,15 @@ class _Worker:
         connection, bodies = Connection(self._plan), self._from(thread)
         time.sleep(max(self._begin - self._plan.warmup - time.monotonic(), 0))
         while time.monotonic() < self._begin and not self._enough:
-            connection.ask(next(bodies))
+            _rest_after(connection.ask(next(bodies)))
         for asked in count():
             now = time.monotonic()
             over = now >= self._begin + self._plan.seconds if self._plan.seconds else asked >= self._plan.samples
             if over or self._enough:
                 return
-            body = next(bodies)
-            answer = connection.ask(body)
-            self._note(now, now, body, answer)
-            if answer.problem in UNREACHED.values():
-                time.sleep(_PAUSE_SECONDS)
+            answer = connection.ask(next(bodies))
+            self._note(now, now, connection.sent, answer)
+            _rest_after(answer)
 
     def _open(self, thread: int) -> None:
         """Takes whichever request is due next: one thread waits for it, the others for their turn."""
@@ -96,9 +106,10 @@ class _Worker:
         while (due := self._next_due()) is not None:
             body, now = next(bodies), time.monotonic()
             # Not with what is left of the time: a server that is behind would get little but what is given up.
-            answer = connection.ask(body) if now < due + self._plan.timeout else _NOT_SENT
+            in_time = now < due + self._plan.timeout
+            answer = connection.ask(body) if in_time else _NOT_SENT
             if due >= self._begin:
-                self._note(due, now, body, answer)
+                self._note(due, now, connection.sent if in_time else 0, answer)
 
     def _next_due(self) -> float | None:
         with self._turn:
@@ -109,24 +120,24 @@ class _Worker:
 
     def _from(self, thread: int) -> Iterator[Body]:
         """All bodies in turn, each thread beginning with another."""
-        first = self._number * self._plan.threads + thread
+        first = self._number * self._plan.connections + thread
         return (self._bodies[(first + asked) % len(self._bodies)] for asked in count())
 
-    def _note(self, due: float, sent: float, body: Body, answer: Answer) -> None:
+    def _note(self, due: float, begun: float, sent: int, answer: Answer) -> None:
+        """`sent`: bytes."""
         ended = time.monotonic()
         with self._noting:
             tally = self._tally
             tally.requests += 1
             tally.images += answer.images
-            tally.late += sent - due > LATE_SECONDS
-            tally.sent += len(body.data) if answer is not _NOT_SENT else 0
+            tally.late += answer is not _NOT_SENT and begun - due > LATE_SECONDS
+            tally.sent += sent
             tally.received += len(answer.data)
-            tally.ended = ended
             tally.rows.update(answer.rows)
-            (tally.failed if answer.problem else tally.answered)[int(ended - self._begin)] += 1
             if answer.problem:
-                tally.errors[answer.problem] += 1
+                tally.fail(answer.problem, int(ended - self._begin))
             else:
-                tally.good += 1
-                tally.latency.add(ended - due)
-                tally.slowest = max(tally.slowest, ended - due)
+                tally.answer(answer.variant, ended - due, int(ended - self._begin))
+            # With seconds, what is given up long after them must not stretch the time that the rates are of.
+            if not answer.problem or not self._plan.seconds:
+                tally.ended = ended

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ import time
 from collections.abc import Iterator
 from email import message_from_bytes
 from itertools import pairwise
+from multiprocessing import Pipe
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,8 +21,10 @@ import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.loadtest import plot, worker
+from cli.loadtest.asking import Answer
 from cli.loadtest.bodies import Picture, Tensor, bodies, inference
-from cli.loadtest.plan import Arrivals, Plan, dues
+from cli.loadtest.plan import Arrivals, Body, Plan, dues
 from cli.loadtest.tally import Tally
 from cli.main import app
 from tests import pictures
@@ -84,6 +86,8 @@ def test_the_open_loop_asks_as_often_as_it_says_by_however_many_workers(figures:
         assert found["requests"] == len(server.posts) - 1 == 60
         _, found = figures(KOALA, server.url, "-w", 2, "-t", 2, "-s", 5, "--rate", 200)
         assert found["requests"] == len(server.posts) - 62 == 20
+        _, found = figures(KOALA, server.url, "-w", 2, "--rate", 200)
+        assert found["requests"] == 20 and found["connections"] == 128, "samples of connections that are spare are none"
 
 
 # -- how long ------------------------------------------------------------------------------------------------------
@@ -144,12 +148,23 @@ def test_random_workers_add_up_to_one_poisson_stream() -> None:
 def test_quantiles_of_merged_tallies_are_those_of_all_values() -> None:
     parts, values = [Tally() for _ in range(5)], [1.013**n / 1000 for n in range(700)]
     for number, value in enumerate(values):
-        parts[number % 4].latency.add(value)
+        parts[number % 4].answer("m p", value, number // 100)
     whole = Tally()
     for part in parts:
         whole.add(part)
-    for share in (0, 0.5, 0.95, 0.99, 1):
-        assert whole.quantile_ms(share) == pytest.approx(1000 * values[int(share * 699)], rel=0.0011)
+    for share, rank in ((0, 1), (0.5, 350), (0.95, 665), (0.99, 693), (0.999, 700), (1, 700)):
+        assert whole.quantile_ms(share) == pytest.approx(1000 * values[rank - 1], rel=0.0011)
+    assert whole.quantile_ms(1) <= 1000 * whole.slowest == 1000 * values[-1]
+    assert whole.peaks == {second: values[100 * second + 99] for second in range(7)}
+
+
+def test_a_quantile_is_a_latency_that_was_seen() -> None:
+    tally = Tally()
+    assert tally.quantile_ms(0.5) is None
+    for number in range(1, 11):
+        tally.answer("m p", number / 10, 0)
+        assert tally.quantile_ms(0.99) == pytest.approx(100 * number, rel=0.0011), "of ten requests the slowest"
+        assert tally.quantile_ms(0.5) == pytest.approx(100 * ((number + 1) // 2), rel=0.0011)
 
 
 # -- what failed ---------------------------------------------------------------------------------------------------
@@ -211,7 +226,7 @@ def test_a_server_that_goes_away_refuses_connections(figures: Any) -> None:
 
     with known(script) as server:
         code, found = figures(KOALA, server.url, "-t", 2, "-s", 3)
-    assert code == 1 and found["errors"] == {"connection refused": 6}
+    assert code == 1 and found["errors"] == {"connection refused": 6} and found["bytes_sent"] == 0
 
 
 def test_what_could_not_be_sent_in_time_is_said_and_ends_the_run(figures: Any) -> None:
@@ -226,6 +241,53 @@ def test_what_could_not_be_sent_in_time_is_said_and_ends_the_run(figures: Any) -
     assert code == 1 and found["requests"] == 40
     assert found["errors"]["not sent in time"] > 20 and found["answered"] > 0
     assert found["bytes_sent"] == (len(server.posts) - 1) * len(server.posts[0].body)
+    assert 0 < found["late"] <= 40 - found["errors"]["not sent in time"], "what was not sent was not sent late"
+
+
+def test_what_is_given_up_long_after_the_time_does_not_stretch_it(figures: Any) -> None:
+    def script(number: int, asked: Asked, handler: object) -> object:
+        if number == 5:
+            time.sleep(5)
+        return fine(number, asked, handler)
+
+    with known(script) as server:
+        code, found = figures(KOALA, server.url, "-t", 2, "-i", 0.5, "--timeout", 3)
+    assert code == 1 and found["errors"] == {"timeout": 1}
+    assert found["timeline"][3]["failed"] == 1 and found["elapsed_seconds"] < 3
+    assert found["requests_per_second"] == found["answered"] / found["elapsed_seconds"]
+
+
+def test_an_answer_of_brackets_without_end_is_a_broken_one(figures: Any) -> None:
+    def script(number: int, asked: Asked, handler: Any) -> object:
+        deep = b'{"results":' + b"[" * 100_000
+        return send(handler, deep) if number == 2 else fine(number, asked, handler)
+
+    with known(script) as server:
+        code, found = figures(KOALA, server.url, "-s", 5)
+    assert code == 1 and found["errors"] == {"broken answer": 1} and found["answered"] == 4
+
+
+class _Gone:
+    """Instead of a connection: one that is not to be had."""
+
+    asked = 0
+    sent = 0
+
+    def __init__(self, plan: Plan) -> None: ...
+
+    def ask(self, body: Body) -> Answer:
+        type(self).asked += 1
+        return Answer("connection refused")
+
+
+def test_a_server_that_is_gone_is_not_asked_a_million_times_not_even_to_warm_up(monkeypatch: Any) -> None:
+    monkeypatch.setattr(worker, "Connection", _Gone)
+    ours, theirs = Pipe()
+    with ours, theirs:
+        plan = Plan("", warmup=0.4, samples=3)
+        worker._Worker(plan, [Body((), b"x")], 0, time.monotonic() + 0.4).run(theirs)
+        assert ours.recv().errors == {"connection refused": 3}
+    assert _Gone.asked <= 3 + 0.4 / worker._PAUSE_SECONDS + 1
 
 
 # -- what is sent --------------------------------------------------------------------------------------------------
@@ -333,7 +395,7 @@ def test_exit_code_2_and_one_sentence(arguments: list[str], words: str) -> None:
     ("status", "body", "words"),
     [
         (401, {"error": {"code": "unauthorized", "message": "A key is needed."}}, "A key is needed. Give its key"),
-        (404, {"error": {"code": "unknown_model", "message": "Known models: a."}}, "Known models: a."),
+        (404, {"error": {"code": "unknown_model", "message": "Known models: a."}}, "Known models: a"),
         (404, b"<html>", "not as a Ninefold server does"),
         (200, b"<html>", "not as a Ninefold server does"),
         (200, predicted(row_bad("too_many_pixels")), "too_many_pixels: No picture"),
@@ -344,6 +406,12 @@ def test_what_would_fail_each_time_is_said_and_asked_once(status: int, body: obj
         result = loadtest(KOALA, server.url, "-s", 5)
         assert len(server.posts) == 1
     assert result.exit_code == 2 and words in result.stderr and not result.stdout
+
+
+def test_https_where_there_is_none_is_said() -> None:
+    with known() as server:
+        result = loadtest(KOALA, server.url.replace("http:", "https:"))
+    assert result.exit_code == 2 and "does not speak TLS" in result.stderr
 
 
 def test_a_busy_server_is_worth_measuring(figures: Any) -> None:
@@ -402,6 +470,23 @@ def test_workers_end_with_a_parent_that_is_killed() -> None:
         wait_for(lambda: not any(worker.is_running() for worker in workers))
 
 
+def test_figures_of_a_worker_that_lost_a_thread_are_not_shown(tmp_path: Path) -> None:
+    """Nothing is known that would end a thread; so a module that Python imports at its start breaks one."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading\nfrom cli.loadtest.asking import Connection\nask = Connection.ask\n"
+        "def broken(self, body):\n"
+        "    assert threading.current_thread() is threading.main_thread(), 'it broke'\n"
+        "    return ask(self, body)\n"
+        "Connection.ask = broken\n"
+    )
+    with known() as server:
+        command = [sys.executable, "-m", "cli.main", "loadtest", KOALA, server.url]
+        env = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and not done.stdout
+    assert "it broke" in done.stderr and "a worker was lost" in done.stderr
+
+
 def test_figures_of_a_lost_worker_are_not_shown() -> None:
     with known() as server:
         command = [sys.executable, "-m", "cli.main", "loadtest", KOALA, server.url, "-w", "2", "-i", "600"]
@@ -413,7 +498,7 @@ def test_figures_of_a_lost_worker_are_not_shown() -> None:
             said, complained = process.communicate(timeout=30)
         finally:
             process.kill()
-    assert process.returncode == 2 and not said and "a worker was killed" in complained
+    assert process.returncode == 2 and not said and "a worker was lost" in complained
 
 
 # -- what it shows -------------------------------------------------------------------------------------------------
@@ -423,9 +508,44 @@ def test_the_table_and_the_picture(tmp_path: Path) -> None:
     with known(_misbehaves) as server:
         result = loadtest(KOALA, server.url, "-s", 5, "--png", tmp_path / "plot.png")
     assert result.exit_code == 1
-    for words in ("inferences per second", "requests per second", "latency p99", "error: status 503", "bytes sent"):
+    for words in (server.url, "closed loop, 1 connection, 1 image a request", "inferences per second", "latency p99",
+                  "error: status 503", "bytes sent"):  # fmt: skip
         assert words in result.stdout
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("timeline", "elapsed", "edges"),
+    [
+        ([4], 0.2, [0, 0.2]),
+        ([4, 4, 1], 2.1, [0, 1, 2]),
+        ([4, 4, 3], 2.7, [0, 1, 2, 2.7]),
+        ([4, 4, 0, 1], 2.0, [0, 1, 2, 3, 4]),
+        ([], 1.0, [0]),
+    ],
+)
+def test_a_rate_is_of_a_time_that_was(timeline: list[int], elapsed: float, edges: list[float]) -> None:
+    rows, found = plot._seconds({"timeline": [{"answered": n} for n in timeline], "elapsed_seconds": elapsed})
+    assert found == edges or not timeline
+    assert [row["answered"] for row in rows] == timeline[: max(len(edges) - 1, 0)]
+
+
+def test_json_in_place_of_the_table_and_no_password_in_it() -> None:
+    with known() as server:
+        result = loadtest(KOALA, server.url.replace("//", "//me:secret@"), "-s", 3, "--json")
+        assert {asked.headers["authorization"] for asked in server.posts} == {"Basic bWU6c2VjcmV0"}
+    found = json.loads(result.stdout)
+    assert found["answered"] == 3 and found["answered_by"] == {"m p": 3}
+    assert found["url"] == f"{server.url}/v1/predict"
+
+
+def test_two_that_answered_are_told_apart() -> None:
+    def script(number: int, *_: object) -> object:
+        return predicted(row_ok()) | {"precision": "int8" if number > 2 else "fp32"}
+
+    with known(script) as server:
+        result = loadtest(KOALA, server.url, "-s", 5)
+    assert "m int8 and m fp32 at" in result.stdout and "answered by m fp32" in result.stdout
 
 
 def test_its_own_ceiling_needs_no_server(tmp_path: Path) -> None:
@@ -455,12 +575,3 @@ def test_help_stays_quick() -> None:
     code = f"import sys; import cli.main; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_it_knows_the_server_by_http_alone() -> None:
-    ours = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"cli"}
-    for module in sorted((ROOT / "cli" / "loadtest").glob("*.py")):
-        for node in ast.walk(ast.parse(module.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert not {name.split(".")[0] for name in names} & ours, module

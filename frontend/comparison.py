@@ -25,6 +25,9 @@ MOST = 6
 WATCHED_SECONDS = 6.0
 """A page that has not looked for so long is closed, and nothing more is asked for it."""
 
+DRAWING_SECONDS = 0.5
+"""Often browser, page and server share one machine: what was drawn last is on the screen before anything is timed."""
+
 _OF_THE_VARIANT = ("model_missing", "unknown_model", "model_damaged")
 
 
@@ -39,6 +42,7 @@ class Comparison:
     variants: tuple[VariantName, ...] = ()
     patience: Patience = field(default_factory=Patience)
     timer: Callable[[], float] = time.perf_counter
+    drawing: float = DRAWING_SECONDS
     changes: int = 0
     _cells: dict[tuple[int, VariantName], Cell] = field(default_factory=dict)
     _refusals: dict[VariantName, Problem] = field(default_factory=dict)
@@ -108,6 +112,7 @@ class Comparison:
         self.patience.reset()
 
     def _work(self) -> None:
+        time.sleep(self.drawing)
         warm: VariantName | None = None
         while self._open and self.due and (wanted := self._next()):
             picture, variant = wanted

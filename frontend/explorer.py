@@ -101,7 +101,7 @@ def _show(found: Found, wanted: Wanted, batch: str, pixels: Callable[[int], str]
     page = min(place[1], pages) if place and place[0] == (wanted, view, batch) else 1
     first, last = (page - 1) * most, min(page * most, total)
     among = f"{first + 1:,}–{last:,} of {count(total, 'file')}" if total else "Nothing fits the filters"
-    here.html(f'<div class="nf-among"><span role="status">{among}</span>{who}</div>')
+    here.html(f'<div class="nf-whose"><div class="nf-among" role="status">{among}</div>{who}</div>')
     shown = found.page(first, last)
     if shown:
         st.html(gallery.pictures(shown, pixels) if view == "Pictures" else gallery.table(shown, pixels))

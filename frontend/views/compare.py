@@ -16,8 +16,8 @@ from frontend.news import NO_MODEL, absence, patience_words
 from frontend.side_by_side import SideBySide
 
 BUSY_BEAT, CALM_BEAT = 1.0, 3.0
-# Seconds a run waits for answers; what takes longer the heartbeat shows, for drawing takes time from who is timed.
-QUICK = 0.3
+# Seconds between two drawings while answers come: drawing takes time from those who are timed.
+DRAWN_EVERY = 3.0
 SAVED_TOP_K = 5
 _STYLE = Path(__file__).resolve().parents[1] / "assets" / "compare.css"
 
@@ -43,13 +43,15 @@ def news(here: Comparison) -> None:
         st.button("Ask again", key="again", on_click=here.again)
 
 
-def heartbeat(here: Comparison, drawn: tuple[int, int], first: Iterator[bool]) -> None:
+def heartbeat(here: Comparison, drawn: tuple[int, int], when: float, first: Iterator[bool]) -> None:
     """Runs by itself every few seconds: sees answers come, the server go and come, and when to ask again."""
     news(here)
     # The first time is part of the run that draws the page, and that one looks and asks itself.
     if next(first, False):
         return
     here.watch()
+    if here.busy and here.visit.clock() - when < DRAWN_EVERY:
+        return
     if changes(here) != drawn or (here.due and not here.busy):
         st.rerun()
 
@@ -113,12 +115,11 @@ def main() -> None:
     choose(here)
     with above:
         restless = here.visit.status.state != "ready" or here.patience.failed or here.due or here.busy
-        st.fragment(heartbeat, run_every=BUSY_BEAT if restless else CALM_BEAT)(here, drawn, iter([True]))
+        st.fragment(heartbeat, run_every=BUSY_BEAT if restless else CALM_BEAT)(
+            here, drawn, here.visit.clock(), iter([True])
+        )
     show(here, here.table())
     here.start()
-    here.settle(QUICK)
-    if changes(here) != drawn and not here.busy:
-        st.rerun()
 
 
 main()

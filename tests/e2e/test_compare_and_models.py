@@ -57,8 +57,9 @@ def models(page: Page, running: tuple[FakeServer, str]) -> Page:
     return page
 
 
-def give(page: Page, *names: str) -> None:
-    files = [payload(name, sample("cat.jpg")) for name in names]
+def give(page: Page, *names: str, **other: bytes) -> None:
+    """The cat under these names; other bytes where they are given for a name without its ending."""
+    files = [payload(name, other.get(name.partition(".")[0], sample("cat.jpg"))) for name in names]
     page.locator(".st-key-drop input[type=file]").set_input_files(files)
 
 
@@ -156,8 +157,7 @@ def test_a_command_is_copied_by_a_press(models: Page) -> None:
 def test_text_can_be_read_in_light_and_dark(page: Page, running: tuple[FakeServer, str], scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its words
     page.goto(f"{running[1]}/compare")
-    give(page, "a.jpg")
-    page.locator(".st-key-drop input[type=file]").set_input_files([payload("note.jpg", b"hello")])
+    give(page, "a.jpg", "note.jpg", note=b"hello")
     answered(page, 2)
     expect(page.locator(".nf-unanswered")).to_have_count(2)
     for selector in (

@@ -82,7 +82,7 @@ def test_model_and_precision_are_named_before_they_are_asked_and_at_their_result
     ready(cloud).done()
     shown = words(page.run())
     assert '<div class="nf-by">Small <span class="nf-chip">fp32</span></div>' in shown
-    assert '1–40 of 100 files</span><div class="nf-by">small <span class="nf-chip">fp32</span></div>' in shown
+    assert '1–40 of 100 files</div><div class="nf-by">small <span class="nf-chip">fp32</span></div>' in shown
 
 
 def test_another_model_and_precision_may_be_chosen(page: AppTest, cloud: FakeBatchServer) -> None:

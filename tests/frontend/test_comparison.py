@@ -37,7 +37,7 @@ def here(server: FakeServer, workers: Executor) -> Comparison:
     """Two pictures before two variants."""
     visit = Visit(Api(server.url), Tray(25_000_000), workers, clock=Clock())
     visit.tray.add([("a.jpg", jpeg()), ("b.jpg", jpeg(seed=1))])
-    comparison = Comparison(visit)
+    comparison = Comparison(visit, drawing=0)
     comparison.choose([FP32, INT8])
     return comparison
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from backend.api import batches, errors, predict, status, tokens, v2
+from backend.api import batches, errors, evaluation, predict, status, tokens, v2
 from backend.api.bodies import Bodies
 from backend.api.middleware import BodyLimit, RequestRecord
 from backend.batches.job_runs import JobRuns
@@ -58,7 +58,7 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
     app = FastAPIOffline(title="Ninefold", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
     app.state.settings, app.state.metrics, app.state.store = settings, metrics, store
     app.state.bodies, app.state.fetch, app.state.draining = bodies, None, False
-    for part in (predict, v2, batches, status, tokens):
+    for part in (predict, v2, batches, status, evaluation, tokens):
         app.include_router(part.router)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, stall_seconds=settings.stall_seconds)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
 import httpx
 
 __all__ = [
-    "Answer", "Api", "ApiError", "Busy", "Model", "Prediction", "Problem", "Refused", "Status", "Unreachable",
-    "Variant", "VariantName", "read",
+    "Absent", "Agreement", "Answer", "Api", "ApiError", "Busy", "Model", "Prediction", "Problem", "Refused", "Status",
+    "Transform", "Unreachable", "Variant", "VariantName", "read",
 ]  # fmt: skip
 
 LOOK_TIMEOUT = httpx.Timeout(2.0)
@@ -92,11 +92,39 @@ class VariantName:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How often (0..1) a variant's top-1 is that of `reference`, on so many images."""
+
+    reference: str
+    images: int
+    top1: float
+
+
+@dataclass(frozen=True)
 class Variant:
     """A precision in which a model is there."""
 
     precision: str
     default: bool
+    size_bytes: int = 0
+    agreement: Agreement | None = None
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How pixels are made: the shorter side becomes `resize`, and the centre, `crop` × `crop`, is taken."""
+
+    resize: int
+    crop: int
+    interpolation: str
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A precision that could be added, and the command that does it."""
+
+    precision: str
+    command: str
 
 
 @dataclass(frozen=True)
@@ -111,6 +139,8 @@ class Model:
     reason: str
     variants: tuple[Variant, ...]
     why_not_int8: str = ""
+    transform: Transform | None = None
+    absent: tuple[Absent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -232,6 +262,18 @@ def _model(entry: Mapping[str, Any]) -> Model:
         default=bool(entry["default"]),
         ready=entry["status"] == "ready",
         reason=entry.get("reason") or "",
-        variants=tuple(Variant(v["precision"], bool(v.get("default"))) for v in entry["variants"]),
+        variants=tuple(_variant(each) for each in entry["variants"]),
         why_not_int8=entry.get("why_not_int8") or "",
+        transform=_of(Transform, entry.get("transform")),
+        absent=tuple(Absent(each["precision"], each["command"]) for each in entry.get("absent", ())),
     )
+
+
+def _variant(entry: Mapping[str, Any]) -> Variant:
+    agreement = _of(Agreement, entry.get("agreement"))
+    return Variant(entry["precision"], bool(entry.get("default")), int(entry.get("size_bytes", 0)), agreement)
+
+
+def _of(kind: Callable[..., _T], entry: Mapping[str, Any] | None) -> _T | None:
+    """A dataclass from those keys of the entry that are its fields."""
+    return kind(**{each.name: entry[each.name] for each in fields(kind)}) if entry else None  # type: ignore[arg-type]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from frontend.api import Answer, Model, Prediction, Problem, VariantName
 from frontend.pictures import Picture
 
-__all__ = ["body", "missing", "notice", "refused", "title", "top", "who_answers"]
+__all__ = ["body", "by", "in_words", "missing", "notice", "refused", "title", "top", "who_answers"]
 
 _NO_PREVIEW = '<div class="nf-blank" role="img" aria-label="{alt}, no preview"><span>No preview</span></div>'
 
@@ -42,7 +42,7 @@ def body(answer: Answer | None, top_k: int, waiting: str) -> str:
 
 def notice(words: str, kind: str) -> str:
     """A line across the page. `kind`: 'calm', 'wait' or 'stop'."""
-    return f'<div class="nf-notice nf-{kind}" role="status">{_words(words)}</div>'
+    return f'<div class="nf-notice nf-{kind}" role="status">{in_words(words)}</div>'
 
 
 def refused(names: Sequence[str], places: int) -> str:
@@ -55,22 +55,30 @@ def refused(names: Sequence[str], places: int) -> str:
 
 def who_answers(model: Model, variant: VariantName) -> str:
     """One line that names the model behind the answers, and why it is this one."""
-    why = f"because {_words(model.reason)}" if model.default and model.reason else "because you chose it"
+    why = f"because {in_words(model.reason)}" if model.default and model.reason else "because you chose it"
     why = why.removesuffix(".")
     name = f"<b>{escape(model.title)}</b> <span class='nf-chip'>{escape(variant.precision)}</span>"
-    slower = f"<br>Not in int8, which is faster: {_words(model.why_not_int8)}" if model.why_not_int8 else ""
+    slower = f"<br>Not in int8, which is faster: {in_words(model.why_not_int8)}" if model.why_not_int8 else ""
     return f'<div class="nf-who">{name} answers, {why}.{slower}</div>'
+
+
+def by(titles: Mapping[str, str], variant: VariantName | None) -> str:
+    """Model and precision in a line, where results are: nobody should have to scroll for who answered."""
+    if variant is None:
+        return ""
+    name = escape(titles.get(variant.model, variant.model))
+    return f'<div class="nf-by">{name} <span class="nf-chip">{escape(variant.precision)}</span></div>'
 
 
 def missing(models: Sequence[Model]) -> str:
     """The models that are known and not here: visible, not to be chosen."""
-    rows = "".join(f"<div><b>{escape(model.title)}</b> is missing. {_words(model.reason)}</div>" for model in models)
+    rows = "".join(f"<div><b>{escape(model.title)}</b> is missing. {in_words(model.reason)}</div>" for model in models)
     titles = ", ".join(escape(model.title) for model in models)
     return f'<details class="nf-missing"><summary>Not available here: {titles}</summary>{rows}</details>'
 
 
-def _words(text: str) -> str:
-    # The server marks commands by backticks.
+def in_words(text: str) -> str:
+    """The server's words as HTML; it marks commands by backticks."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from frontend import gallery
 from frontend.api import ApiError, VariantName
 from frontend.batches import Batch, Batches, PredictionRun
-from frontend.cards import notice
+from frontend.cards import by, notice
 from frontend.rows import ORDERS, Found, Rows, Wanted, read_rows
 from frontend.stages import downloads
 from frontend.words import count
@@ -48,7 +48,7 @@ def explore(batches: Batches, batch: Batch) -> None:
             found = rows.find(wanted)
             _histogram(found)
         with st.container(key="found"):
-            _show(found, wanted, batch.id, batches.pixels(batch.id))
+            _show(found, wanted, batch.id, batches.pixels(batch.id), by({}, run.variant))
 
 
 def _choose_run(batch: Batch) -> PredictionRun:
@@ -87,8 +87,8 @@ def _histogram(found: Found) -> None:
         st.html(f'<div class="nf-small">Most frequent of {len(counts):,} classes</div>{gallery.frequent(counts)}')
 
 
-def _show(found: Found, wanted: Wanted, batch: str, pixels: Callable[[int], str]) -> None:
-    """A page of the rows, and the way to the next."""
+def _show(found: Found, wanted: Wanted, batch: str, pixels: Callable[[int], str], who: str) -> None:
+    """A page of the rows, and the way to the next. `who`: the variant whose answers they are, as HTML."""
     with st.container(key="found-head", horizontal=True, vertical_alignment="center"):
         here = st.container(width="stretch")
         view = st.segmented_control(
@@ -101,7 +101,7 @@ def _show(found: Found, wanted: Wanted, batch: str, pixels: Callable[[int], str]
     page = min(place[1], pages) if place and place[0] == (wanted, view, batch) else 1
     first, last = (page - 1) * most, min(page * most, total)
     among = f"{first + 1:,}–{last:,} of {count(total, 'file')}" if total else "Nothing fits the filters"
-    here.html(f'<div class="nf-among" role="status">{among}</div>')
+    here.html(f'<div class="nf-whose"><div class="nf-among" role="status">{among}</div>{who}</div>')
     shown = found.page(first, last)
     if shown:
         st.html(gallery.pictures(shown, pixels) if view == "Pictures" else gallery.table(shown, pixels))

@@ -95,6 +95,10 @@ class Visit:
         if self.status != before:
             self.changes += 1
 
+    def look_again(self) -> None:
+        """The last look is out of date: something has just failed."""
+        self._looked = float("-inf")
+
     def choose(self, variant: VariantName | None) -> None:
         """The variant that the waiting pictures are for; a new choice deserves new patience."""
         if variant != self.asked:
@@ -133,4 +137,4 @@ class Visit:
                 self.patience.reset()
             except ApiError as error:
                 self.patience.later(self.clock(), error)
-                self._looked = float("-inf")
+                self.look_again()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-__all__ = ["clock_time", "count", "day", "duration", "share", "size", "zone"]
+__all__ = ["clock_time", "count", "day", "duration", "milliseconds", "share", "size", "times", "zone"]
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -28,6 +28,18 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def milliseconds(seconds: float) -> str:
+    """A short time, to the digits that mean something: 8.4 ms, 31 ms, 1.2 s."""
+    if seconds >= 0.9995:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.{1 if seconds < 0.00995 else 0}f} ms"
+
+
+def times(ratio: float) -> str:
+    """How many times something is something else: 0.45 ×, 12 ×."""
+    return f"{ratio:.{2 if ratio < 9.95 else 0}f} ×"
 
 
 def share(probability: float) -> str:

@@ -15,6 +15,7 @@ Below /v2 it is that of the Open Inference Protocol: {"error": message}.
     ├── overloaded 429 · not_ready 503        both with Retry-After
     ├── draining (of /readyz alone: about to stop, still answering)             503
     ├── model_damaged                                                           503
+    ├── no_evaluation 404 · evaluation_damaged, evaluation_newer                503
     ├── disk_full (no room for what is being uploaded)                          507
     ├── of a batch: see backend.batches.errors
     └── internal                                                                500

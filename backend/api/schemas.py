@@ -71,9 +71,27 @@ class VariantBody(BaseModel):
     agreement: AgreementBody
 
 
+class TransformBody(BaseModel):
+    """From a picture to pixels: the shorter side becomes `resize`, and of that the centre, `crop` × `crop`, is taken.
+    `mean` and `std` are per channel, on the scale 0..1."""
+
+    resize: int
+    crop: int
+    interpolation: str
+    mean: list[float]
+    std: list[float]
+
+
+class AbsentBody(BaseModel):
+    """A precision in which a model could be here and is not, and the command that adds it."""
+
+    precision: str
+    command: str
+
+
 class ModelBody(BaseModel):
     """A model of the catalogue. `reason`: why it is missing, or why it is the default; `why_not_int8`: of the default,
-    why it answers in another precision."""
+    why it answers in another precision; `absent`: what could be added, fp32 before all others."""
 
     name: str
     title: str
@@ -81,7 +99,9 @@ class ModelBody(BaseModel):
     status: Literal["ready", "missing"]
     reason: str | None
     why_not_int8: str | None
+    transform: TransformBody
     variants: list[VariantBody]
+    absent: list[AbsentBody]
 
 
 class ModelsResponse(BaseModel):

@@ -9,13 +9,29 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from backend.api.errors import ApiError, not_ready
-from backend.api.schemas import AgreementBody, ErrorBody, ModelBody, ModelsResponse, StatusBody, VariantBody
+from backend.api.schemas import (
+    AbsentBody,
+    AgreementBody,
+    ErrorBody,
+    ModelBody,
+    ModelsResponse,
+    StatusBody,
+    TransformBody,
+    VariantBody,
+)
 from backend.predictor import Predictor
 from inference.artefacts import Artefact, ArtefactStore
-from inference.catalogue import CATALOGUE, Model
+from inference.catalogue import CATALOGUE, PRECISIONS, Model
 from inference.choice import Choice, why_missing
 
 router = APIRouter(tags=["status"])
+_ADDED_BY = {
+    "fp32": "build {model}",
+    "bf16": "quantize {model} --precision bf16",
+    "fp16": "quantize {model} --precision fp16",
+    "int8": "quantize {model}",
+    "pruned": "prune {model} --data DIR",
+}
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
 
 
@@ -70,8 +86,21 @@ def _model(model: Model, artefacts: list[Artefact], choice: Choice, store: Artef
         status="ready" if artefacts else "missing",
         reason=reason,
         why_not_int8=choice.why_not_int8 if default else None,
+        transform=TransformBody(**model.transform.to_dict()),
         variants=[_variant(artefact, choice) for artefact in artefacts],
+        absent=_absent(model, {artefact.card.precision for artefact in artefacts}),
     )
+
+
+def _absent(model: Model, there: set[str]) -> list[AbsentBody]:
+    """All other precisions are made of fp32. Random weights are for measurements: nobody is told to add more."""
+    if model.for_measurements_only:
+        return []
+    names = [name for name in PRECISIONS if name not in there] if "fp32" in there else ["fp32"]
+    return [
+        AbsentBody(precision=name, command=f"ninefold models {_ADDED_BY[name].format(model=model.name)}")
+        for name in names
+    ]
 
 
 def _variant(artefact: Artefact, choice: Choice) -> VariantBody:

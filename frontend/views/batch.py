@@ -11,8 +11,8 @@ import streamlit as st
 from frontend import stages
 from frontend.api import VariantName
 from frontend.batches import Batch, Batches, Limits, Notice
-from frontend.cards import notice
-from frontend.choosing import choose_model, choose_precision, connection
+from frontend.cards import by, notice
+from frontend.choosing import choose_model, choose_precision, connection, titles
 from frontend.desk import Desk, Trouble
 from frontend.settings import Settings
 from frontend.uploader import told, uploader
@@ -185,7 +185,10 @@ def choose_variant(here: Desk) -> VariantName | None:
     """The server's default, or the chosen one where there are several."""
     models = here.models or ()
     model = choose_model(models, "batch-model") if len(models) > 1 else next(iter(models), None)
-    return choose_precision(model, "batch-precision") if model else None
+    variant = choose_precision(model, "batch-precision") if model else None
+    if len(models) == 1:
+        st.html(by(titles(models), variant), width="content")
+    return variant
 
 
 def deletion(here: Desk, batch: Batch) -> None:

@@ -3,101 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 
 import streamlit as st
 
 from frontend import cards, downloads
 from frontend.api import VariantName
-from frontend.choosing import choose_model, choose_precision, connection
-from frontend.pictures import PLACES, Tray
-from frontend.samples import samples
-from frontend.settings import Settings
+from frontend.choosing import choose_model, choose_precision, titles
+from frontend.intake import intake, visit
+from frontend.news import NO_MODEL, absence, patience_words
+from frontend.pictures import PLACES
 from frontend.visit import ASKED_TOP_K, Visit
 
 BUSY_BEAT, CALM_BEAT = 1.0, 3.0
 # Seconds a run waits for answers; what takes longer is collected by the heartbeat, and the page stays usable.
 QUICK = 2.0
-LOCKED = (
-    "The server wants a key that this page does not have. Whoever runs it: set NINEFOLD_API_KEY to one of its keys."
-)
-
-
-@st.cache_resource
-def workers() -> Executor:
-    """The threads in which all visits' requests wait."""
-    return ThreadPoolExecutor(32, thread_name_prefix="ask")
-
-
-def visit() -> Visit:
-    """This session's state."""
-    if "visit" not in st.session_state:
-        settings = Settings.read()
-        st.session_state.visit = Visit(
-            connection(settings.api_url, settings.api_key), Tray(settings.max_image_bytes), workers()
-        )
-    found: Visit = st.session_state.visit
-    return found
-
-
-def take_drop(here: Visit, key: str) -> None:
-    """Moves files from the drop zone to the list; a new key gives the person an empty drop zone again."""
-    here.tray.add([(file.name, file.getvalue()) for file in st.session_state[key]])
-    here.drop_round += 1
-
-
-def take_snapshot(here: Visit, key: str) -> None:
-    """Moves a snapshot to the list and readies the camera for the next."""
-    if st.session_state[key] is not None:
-        here.snapshots += 1
-        here.tray.add([(f"camera-{here.snapshots}.jpg", st.session_state[key].getvalue())])
-
-
-def toggle_camera(here: Visit) -> None:
-    """Shows or hides the camera; the browser asks for permission only once it is shown."""
-    here.camera_open = not here.camera_open
-
-
-def take_samples(here: Visit) -> None:
-    """The nine samples, or as many as there are places for."""
-    here.tray.add(samples())
-
-
-def intake(here: Visit) -> None:
-    """The three ways a picture comes in."""
-    with st.container(key="intake"):
-        key = f"drop-{here.drop_round}"
-        with st.container(key="drop"):
-            st.file_uploader(
-                "Drop up to nine pictures here",
-                accept_multiple_files=True,
-                key=key,
-                on_change=take_drop,
-                args=(here, key),
-            )
-        with st.container(key="ways", horizontal=True):
-            label = "Close the camera" if here.camera_open else "Use the camera"
-            st.button(label, key="camera", icon=":material/photo_camera:", on_click=toggle_camera, args=(here,))
-            st.button(
-                "Try it with samples",
-                key="samples",
-                icon=":material/auto_awesome:",
-                on_click=take_samples,
-                args=(here,),
-            )
-    if here.camera_open:
-        camera(here)
-    if here.tray.refused:
-        st.html(cards.refused(here.tray.refused, PLACES))
-
-
-def camera(here: Visit) -> None:
-    """One snapshot at a time; each goes to the list."""
-    key = f"snapshot-{here.snapshots}"
-    with st.container(key="camera-box"):
-        st.camera_input(
-            "Take a picture", key=key, on_change=take_snapshot, args=(here, key), label_visibility="collapsed"
-        )
 
 
 def news(here: Visit) -> None:
@@ -112,25 +31,11 @@ def news(here: Visit) -> None:
 def server_words(here: Visit) -> tuple[str, str]:
     """(words, kind) of the notice; no words where all is well."""
     if here.status.state != "ready":
-        return absence_words(here)
+        kept = "Your pictures are kept and will be answered as soon as it is back."
+        return absence(here.status, kept if here.tray.pictures else "")
     if here.asked is None:
-        return "The server is there, but it has no model yet. Run: ninefold models build", "stop"
-    if here.patience.spent:
-        return f"No answer came. The server said: {here.patience.words}", "stop"
-    if here.patience.words:
-        seconds = max(1, round(here.patience.until - here.clock()))
-        return f"{here.patience.words} Asking again in {seconds} s.", "wait"
-    return "", "calm"
-
-
-def absence_words(here: Visit) -> tuple[str, str]:
-    """The same while no picture can be answered."""
-    if here.status.state == "starting":
-        return "The server is getting ready. This takes a few seconds.", "wait"
-    if here.status.state == "locked":
-        return LOCKED, "stop"
-    held = " Your pictures are kept and will be answered as soon as it is back." if here.tray.pictures else ""
-    return f"The server is away.{held or ' This page will notice when it is back.'}", "stop"
+        return NO_MODEL
+    return patience_words(here.patience, here.clock())
 
 
 def heartbeat(here: Visit, drawn: int, first: Iterator[bool]) -> None:
@@ -184,11 +89,12 @@ def show(here: Visit, top_k: int) -> None:
         return
     looking = here.status.state == "ready" and (here.due or here.asking)
     words = "Looking at it …" if looking else "Waiting for the server"
+    by = cards.by(titles(here.status.models), here.asked)
     with st.container(key="grid"):
         for place, picture in enumerate(here.tray.pictures, 1):
             with st.container(key=f"card-{picture.id}", gap=None):
                 st.html(cards.top(picture, place))
-                st.html(cards.body(here.tray.answer(picture, here.asked), top_k, words))
+                st.html(cards.body(here.tray.answer(picture, here.asked), top_k, words) + by)
                 st.button(
                     f"Remove picture {place}", key=f"remove-{picture.id}", on_click=here.tray.remove, args=(picture.id,)
                 )

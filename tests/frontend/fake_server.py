@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,7 +18,17 @@ MODELS = [
         "default": True,
         "status": "ready",
         "reason": "large, the default, is missing: its weights cannot be had. To add it: ninefold models build large",
-        "variants": [{"precision": "fp32", "default": True}, {"precision": "int8", "default": False}],
+        "transform": {"resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]},
+        "variants": [
+            {
+                "precision": "fp32",
+                "default": True,
+                "size_bytes": 18_600_000,
+                "agreement": {"reference": "torch, float32", "images": 32, "top1": 1.0},
+            },
+            {"precision": "int8", "default": False},
+        ],
+        "absent": [{"precision": "pruned", "command": "ninefold models prune small --data DIR"}],
     },
     {
         "name": "large",
@@ -27,8 +37,10 @@ MODELS = [
         "status": "missing",
         "reason": "its weights cannot be had. To add it: ninefold models build large",
         "variants": [],
+        "absent": [{"precision": "fp32", "command": "ninefold models build large"}],
     },
 ]
+NO_EVALUATION = {"error": {"code": "no_evaluation", "message": "Nothing has been evaluated yet."}}
 
 
 @dataclass
@@ -60,6 +72,14 @@ class FakeServer:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.prepared: dict[str, list[Reply]] = {}
+        self.models: list[dict[str, Any]] = [dict(model) for model in MODELS]
+        self.evaluation: dict[str, Any] | None = None
+        self.said: dict[str, list[str]] = {}
+        """What a precision answers in place of LABELS."""
+        self.most_at_once = 0
+        """Predictions that were under way together, at the most."""
+        self._under_way = 0
+        self._counting = Lock()
         self.unheld = Event()
         """Cleared: predictions wait until it is set."""
         self.unheld.set()
@@ -80,13 +100,24 @@ class FakeServer:
         if self.prepared.get(path):
             return self.prepared[path].pop(0)
         if path == "/v1/predict":
-            self.unheld.wait(20)
-            return Reply(200, self._answers(query, body))
-        return Reply(200, {"models": MODELS} if path == "/v1/models" else {"status": "ready"})
+            return self._predict(query, body)
+        if path == "/v1/evaluation":
+            return Reply(200, self.evaluation) if self.evaluation else Reply(404, NO_EVALUATION)
+        return Reply(200, {"models": self.models} if path == "/v1/models" else {"status": "ready"})
+
+    def _predict(self, query: dict[str, str], body: bytes) -> Reply:
+        with self._counting:
+            self._under_way += 1
+            self.most_at_once = max(self.most_at_once, self._under_way)
+        self.unheld.wait(20)
+        with self._counting:
+            self._under_way -= 1
+        return Reply(200, self._answers(query, body))
 
     def _answers(self, query: dict[str, str], body: bytes) -> dict[str, Any]:
         parts = re.findall(rb'; filename="(.*?)"\r\n.*?\r\n\r\n(.{8})', body, re.DOTALL)
-        results = [_result(name.decode(), head, int(query["top_k"])) for name, head in parts]
+        labels = self.said.get(query["precision"], LABELS)
+        results = [_result(name.decode(), head, labels[: int(query["top_k"])]) for name, head in parts]
         return {"model": query["model"], "precision": query["precision"], "results": results}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -115,8 +146,11 @@ class FakeServer:
         return Handler
 
 
-def _result(name: str, head: bytes, top_k: int) -> dict[str, Any]:
+def _result(name: str, head: bytes, labels: list[str]) -> dict[str, Any]:
     if not head.startswith((b"\xff\xd8", b"\x89PNG")):
         return {"name": name, "status": "error", "error": {"code": "corrupt", "message": "The picture is damaged."}}
-    rows = [{"label": label, "index": i, "probability": 0.5**i} for i, label in enumerate(LABELS[:top_k], 1)]
+    rows = [
+        {"label": label, "index": LABELS.index(label) + 1, "probability": 0.5**rank}
+        for rank, label in enumerate(labels, 1)
+    ]
     return {"name": name, "status": "ok", "predictions": rows}

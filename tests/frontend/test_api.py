@@ -4,7 +4,21 @@ import socket
 
 import pytest
 
-from frontend.api import Answer, Api, Busy, Prediction, Problem, Refused, Status, Unreachable, VariantName
+from frontend.api import (
+    Absent,
+    Agreement,
+    Answer,
+    Api,
+    Busy,
+    Prediction,
+    Problem,
+    Refused,
+    Status,
+    Transform,
+    Unreachable,
+    Variant,
+    VariantName,
+)
 from tests.frontend.fake_server import FakeServer, Reply, busy
 from tests.pictures import jpeg
 
@@ -24,6 +38,10 @@ def test_models_are_typed(server: FakeServer) -> None:
     small, large = Api(server.url).models()
     assert (small.ready, small.default, [v.precision for v in small.variants]) == (True, True, ["fp32", "int8"])
     assert (large.ready, large.reason.endswith("ninefold models build large")) == (False, True)
+    assert small.transform == Transform(256, 224, "bilinear") and large.transform is None
+    assert small.variants[0] == Variant("fp32", True, 18_600_000, Agreement("torch, float32", 32, 1.0))
+    assert small.variants[1] == Variant("int8", False)
+    assert large.absent == (Absent("fp32", "ninefold models build large"),)
 
 
 @pytest.mark.parametrize("status", [429, 503])

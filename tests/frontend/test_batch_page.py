@@ -76,6 +76,15 @@ def test_predict_asks_for_the_default_variant(page: AppTest, cloud: FakeBatchSer
     assert "0 of 100" in words(page)
 
 
+def test_model_and_precision_are_named_before_they_are_asked_and_at_their_results(
+    page: AppTest, cloud: FakeBatchServer
+) -> None:
+    ready(cloud).done()
+    shown = words(page.run())
+    assert '<div class="nf-by">Small <span class="nf-chip">fp32</span></div>' in shown
+    assert '1–40 of 100 files</div><div class="nf-by">small <span class="nf-chip">fp32</span></div>' in shown
+
+
 def test_another_model_and_precision_may_be_chosen(page: AppTest, cloud: FakeBatchServer) -> None:
     cloud.models[1] |= {"status": "ready", "variants": [{"precision": "fp16", "default": True}]}
     batch = ready(cloud)

@@ -36,6 +36,21 @@ def test_samples_are_answered_by_one_request(page: AppTest, server: FakeServer) 
     assert len(server.asked) == 1 and len(server.asked[0].names) == 9
 
 
+def test_every_card_names_model_and_precision(page: AppTest) -> None:
+    page.button(key="samples").click().run()
+    assert words(page).count('<div class="nf-by">Small <span class="nf-chip">fp32</span></div>') == 9
+    page.segmented_control(key="precision-small").set_value("int8").run()
+    assert words(page).count('<div class="nf-by">Small <span class="nf-chip">int8</span></div>') == 9
+
+
+def test_the_address_may_name_the_precision(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NINEFOLD_API_URL", server.url)
+    page = AppTest.from_file(str(APP), default_timeout=20)
+    page.query_params["precision-small"] = "int8"
+    page.run().button(key="samples").click().run()
+    assert server.asked[0].query["precision"] == "int8"
+
+
 def test_moving_top_k_shows_fewer_and_sends_nothing(page: AppTest, server: FakeServer) -> None:
     page.button(key="samples").click().run()
     page.slider(key="top_k").set_value(2).run()

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from frontend.words import clock_time, count, day, duration, share, size, zone
+from frontend.words import clock_time, count, day, duration, milliseconds, share, size, times, zone
 
 NOW = datetime(2026, 11, 20, 23, 30, tzinfo=UTC)
 
@@ -20,6 +20,26 @@ def test_sizes(number: int, words: str) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (59, "59 s"), (95, "2 min"), (7200, "2.0 h")])
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0084, "8.4 ms"),
+        (0.00994, "9.9 ms"),
+        (0.00999, "10 ms"),
+        (0.0314, "31 ms"),
+        (0.9994, "999 ms"),
+        (0.9999, "1.0 s"),
+    ],
+)
+def test_short_times(seconds: float, words: str) -> None:
+    assert milliseconds(seconds) == words
+
+
+@pytest.mark.parametrize(("ratio", "words"), [(0.446, "0.45 ×"), (1, "1.00 ×"), (9.97, "10 ×"), (12.3, "12 ×")])
+def test_ratios(ratio: float, words: str) -> None:
+    assert times(ratio) == words
 
 
 def test_counts_and_shares() -> None:

@@ -44,8 +44,8 @@ def _architecture(name: str) -> torch.nn.Module:
 def _keep_alive(network: torch.nn.Module) -> None:
     """Sets batch normalisation's statistics by one look at noise, where random depthwise convolutions need it.
 
-    As they are initialised, each makes the signal weaker: a pixel would move the logits by 1e-6 of their size, and no
-    comparison of two engines or precisions would say anything. Networks without them, the ResNets, stay as they are.
+    As they are initialised, each makes the signal weaker: pictures would hardly move the logits, and no comparison of
+    two engines or precisions would say anything. Networks without them, the ResNets, stay as they are.
     """
     modules = list(network.modules())
     if not any(isinstance(module, torch.nn.Conv2d) and module.groups > 1 for module in modules):

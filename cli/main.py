@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import batch, keys, models, predict
+from cli import batch, export, keys, models, predict
 from cli.loadtest import command as loadtest
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command("predict")(predict.predict)
 app.command("batch", help=batch.HELP)(batch.batch)
 app.command("loadtest", help=loadtest.HELP)(loadtest.loadtest)
+models.app.command("export")(export.export)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import batch, keys, models, predict
+from cli import batch, export, keys, models, predict
 from cli.evaluate import command as evaluate
 from cli.loadtest import command as loadtest
 
@@ -19,6 +19,7 @@ app.command("predict")(predict.predict)
 app.command("batch", help=batch.HELP)(batch.batch)
 app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
 app.command("loadtest", help=loadtest.HELP)(loadtest.loadtest)
+models.app.command("export")(export.export)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

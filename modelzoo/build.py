@@ -48,16 +48,17 @@ def build(model: Model, store: ArtefactStore, local: Path | None = None, say: Sa
         say("Converting it to OpenVINO (about ten seconds) …")
         write_ir(network, model.transform.crop, folder)
         (folder / GOLDEN.name).write_bytes(GOLDEN.read_bytes())
-        artefact = Artefact(folder, _card(model, weights, reference, folder))
+        artefact = Artefact(folder, card_of(model, weights, reference, folder))
         say("Measuring it against the torch reference …")
         classifier = OpenVinoClassifier(artefact)
         check_golden(artefact, classifier(golden_pixels(artefact)))
-        replace(artefact.card, agreement=_agreement(reference, classifier, model.transform)).write(folder)
+        replace(artefact.card, agreement=agreement_with(reference, classifier, model.transform)).write(folder)
 
     return store.publish(Variant(model.name, "fp32"), write)
 
 
-def _card(model: Model, weights: Weights | None, reference: Classifier, folder: Path) -> Card:
+def card_of(model: Model, weights: Weights | None, reference: Classifier, folder: Path) -> Card:
+    """The card of the files in `folder`, made of these weights in fp32; its agreement is still to be measured."""
     labels = imagenet_labels()
     return Card(
         model=model.name,
@@ -87,8 +88,9 @@ def _golden(reference: Classifier, spec: TransformSpec, labels: tuple[str, ...])
     return Golden(GOLDEN.name, expected, TOLERANCE)
 
 
-def _agreement(reference: Classifier, candidate: Classifier, spec: TransformSpec) -> Agreement:
-    probes = _probes(spec)
+def agreement_with(reference: Classifier, candidate: Classifier, spec: TransformSpec) -> Agreement:
+    """How close `candidate` is to the torch reference on the probes."""
+    probes = probes_of(spec)
     ours, theirs = candidate(probes), reference(probes)
     return Agreement(
         reference=REFERENCE,
@@ -103,7 +105,7 @@ def _largest_difference(ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> flo
     return float(np.abs(ours - theirs).max())
 
 
-def _probes(spec: TransformSpec) -> Pixels:
+def probes_of(spec: TransformSpec) -> Pixels:
     """Crops of the golden image at fixed random places, of fixed random sizes: uint8[PROBES,H,W,3]."""
     random = np.random.default_rng(0)
     with Image.open(GOLDEN) as opened:

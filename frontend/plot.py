@@ -59,7 +59,7 @@ class _Axis:
 def chart(variants: Sequence[Measured]) -> dict[str, Any]:
     """The specification; the numbers are places in `variants`, counted from 1. The names' colour is models.css's."""
     x, y = _times([each.milliseconds for each in variants]), _shares(variants)
-    across = x.channel("milliseconds", f"ms an image{', each line twice the last' if x.log else ''}")
+    across = x.channel("milliseconds", f"ms an image{', each line doubles' if x.log else ''}")
     up = y.channel("top1", "Top-1 accuracy", format="%")
     area: dict[str, Any] = {"field": "bytes", "type": "quantitative", "legend": None}
     area |= {"scale": {"domain": [0, _most(variants)], "range": [0, _LARGEST]}}

@@ -88,6 +88,7 @@ def without(key: str) -> dict[str, Any]:
         (EVALUATION | {"variants": [VARIANT | {"top1": None}]}, "variants.0.top1"),
         (EVALUATION | {"variants": [VARIANT | {"top1": SHARE | {"share": 1.2}}]}, "variants.0.top1.share"),
         (EVALUATION | {"variants": [VARIANT | {"milliseconds": float("nan")}]}, "variants.0.milliseconds"),
+        (EVALUATION | {"variants": [VARIANT | {"milliseconds": float("inf")}]}, "variants.0.milliseconds"),
         (EVALUATION | {"variants": [VARIANT | {"milliseconds": 0}]}, "variants.0.milliseconds"),
         (EVALUATION | {"made_at": "yesterday"}, "made_at"),
     ],

@@ -42,7 +42,7 @@ def test_every_variant_is_a_circle_of_its_size_with_its_figures_to_be_told() -> 
 @pytest.mark.parametrize(("other", "kind"), [(SLOW, "log"), (measured("Near", "fp32", 9.0, 0.8, 1), None)])
 def test_times_far_apart_are_drawn_by_their_ratios_and_the_axis_says_so(other: Measured, kind: str | None) -> None:
     x = inner(FAST, other)["encoding"]["x"]
-    assert x["scale"].get("type") == kind and ("twice the last" in x["title"]) is (kind == "log")
+    assert x["scale"].get("type") == kind and ("each line doubles" in x["title"]) is (kind == "log")
 
 
 @pytest.mark.parametrize(

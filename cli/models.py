@@ -5,24 +5,28 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 from rich.table import Table
 
 from cli.console import err, fail, out
-from inference.artefacts import ArtefactStore, DamagedArtefact, Variant
+from inference.artefacts import Artefact, ArtefactStore, DamagedArtefact, Variant
 from inference.card import BadCard
-from inference.catalogue import BY_NAME, CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL
-from inference.choice import ModelMissing, ModelUnknown, choose, made_of, resolve, why_missing, why_not_int8
+from inference.catalogue import BY_NAME, CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL, Model
+from inference.choice import ModelMissing, ModelUnknown, choose, is_built, made_of, resolve, why_missing, why_not_faster
 from inference.classifier import WrongAnswer
+from inference.devices import PROGRAM_NAME, faster_precision, is_cuda
 
 app = typer.Typer(help="Build models, and list them.", no_args_is_help=True)
 
 ModelsDir = Annotated[
     Path, typer.Option("--models-dir", envvar="NINEFOLD_MODELS_DIR", help="The folder of all artefacts.")
 ]
-Precision = Literal["int8", "bf16"]
+Precision = Literal["int8", "fp16", "bf16"]
+Device = Annotated[
+    str, typer.Option(envvar="NINEFOLD_DEVICE", help="What will compute; CUDA needs a program for torch.")
+]
 DEFAULT_DIR = Path("models")
 
 
@@ -50,6 +54,7 @@ def build(
         Path | None, typer.Option(help="A local file of the very weights, for machines without the network.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Build it again even if it is there.")] = False,
+    device: Device = "CPU",
     models_dir: ModelsDir = DEFAULT_DIR,
 ) -> None:
     """Turn weights into an artefact: download or read them, check their hash, convert, measure."""
@@ -57,11 +62,11 @@ def build(
     name = name or os.environ.get("NINEFOLD_MODEL") or None
     if name is not None and name not in BY_NAME:
         fail(f"there is no model {name!r}. Known: {', '.join(model.name for model in CATALOGUE)}")
-    there = [n for n in ([name] if name else [DEFAULT_MODEL, FALLBACK_MODEL]) if store.precisions(n)]
+    there = [n for n in ([name] if name else [DEFAULT_MODEL, FALLBACK_MODEL]) if is_built(store, n, device)]
     if there and not force and weights is None:
         err.print(f"{there[0]} is there.", highlight=False)
         return
-    _build(store, name, weights)
+    _build(store, name, weights, device)
 
 
 @app.command()
@@ -76,8 +81,12 @@ def quantize(
             "Without it: photographs that come with scikit-image and scikit-learn."
         ),
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="bf16 is for processors that compute it in hardware.")] = "int8",
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Without it: int8, on CUDA fp16. On a CPU bf16 is for those that compute it in hardware."),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Make it again even if it is there.")] = False,
+    device: Device = "CPU",
     models_dir: ModelsDir = DEFAULT_DIR,
 ) -> None:
     """Make the int8 (or bf16) variant of a model from its fp32 one, and measure how far it agrees with that."""
@@ -85,36 +94,45 @@ def quantize(
     name = name or os.environ.get("NINEFOLD_MODEL") or None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is swept away
     try:
-        model = BY_NAME[resolve(store, name, "fp32").model if name else choose(store).variant.model]
-    except (ModelMissing, ModelUnknown) as error:
+        chosen = resolve(store, name, "fp32", device) if name else choose(store, device=device).variant
+    except (ModelMissing, ModelUnknown, BadCard) as error:
         fail(str(error), code=1)
-    if _is_there(store, Variant(model.name, precision)) and not force and calibration is None:
+    model, precision = BY_NAME[chosen.model], precision or cast(Precision, faster_precision(device))
+    if _is_there(store, Variant(model.name, precision), device) and not force and calibration is None:
         err.print(f"{model.name} {precision} is there.", highlight=False)
         return
-    _say("Loading NNCF …")
+    artefact = _make(model, store, precision, calibration, device)
+    agreement = artefact.card.agreement
+    share = f"{agreement.top1:.1%} of {agreement.images} pictures"
+    _say(f"{model.title} is there in {precision}: the top-1 of fp32 on {share}.")
+    if precision == faster_precision(device) and (why := why_not_faster(store, model.name, device)):
+        _say(f"It does not become the default: {why}")
+
+
+def _make(model: Model, store: ArtefactStore, precision: Precision, calibration: Path | None, device: str) -> Artefact:
+    _say("Loading torch …" if is_cuda(device) else "Loading NNCF …")
     from modelzoo.photographs import NoPhotographs, bundled, from_folder  # noqa: PLC0415  # loads much
-    from modelzoo.quantize import convert_to_bf16, quantize  # noqa: PLC0415
+    from modelzoo.quantize import convert_to_bf16, lower_for_cuda, quantize  # noqa: PLC0415
 
     try:
         photographs = from_folder(calibration) if calibration else bundled()
+        if is_cuda(device) and precision != "int8":
+            return lower_for_cuda(model, store, photographs, _say, precision)
         make = quantize if precision == "int8" else convert_to_bf16
-        artefact = make(model, store, photographs, _say)
+        return make(model, store, photographs, _say)
     except (NoPhotographs, ModelMissing, DamagedArtefact, WrongAnswer) as error:
         fail(f"{precision} was not made: {error}", code=1)
     except OSError as error:
         fail(f"the artefact cannot be written to {store.root}: {error.strerror or error}", code=1)
-    agreement = artefact.card.agreement
-    share = f"{agreement.top1:.1%} of {agreement.images} pictures"
-    _say(f"{model.title} is there in {precision}: the top-1 of fp32 on {share}.")
-    if precision == "int8" and (why := why_not_int8(store, model.name)):
-        _say(f"It does not become the default: {why}")
 
 
-def _is_there(store: ArtefactStore, variant: Variant) -> bool:
-    """Made of the weights that fp32 has now, whether its gate holds or not."""
+def _is_there(store: ArtefactStore, variant: Variant, device: str) -> bool:
+    """Made of the weights that fp32 has now and for this kind of device, whether its gate holds or not."""
     try:
         artefact, fp32 = store.get(variant), store.get(Variant(variant.model, "fp32"))
         if artefact is None or fp32 is None or not made_of(artefact, fp32):
+            return False
+        if (PROGRAM_NAME in artefact.card.files) != (is_cuda(device) and variant.precision != "int8"):
             return False
         artefact.verify()
     except (BadCard, DamagedArtefact):
@@ -122,7 +140,7 @@ def _is_there(store: ArtefactStore, variant: Variant) -> bool:
     return True
 
 
-def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> None:
+def _build(store: ArtefactStore, name: str | None, weights: Path | None, device: str) -> None:
     _say("Loading torch …")
     from modelzoo.build import build as build_artefact  # noqa: PLC0415  # torch takes seconds; only the build needs it
     from modelzoo.default import build_default  # noqa: PLC0415
@@ -131,9 +149,9 @@ def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> None
     model = BY_NAME[name] if name else None
     try:
         if model is None:
-            model = build_default(store, _say, weights)
+            model = build_default(store, _say, weights, device)
         else:
-            build_artefact(model, store, weights, _say)
+            build_artefact(model, store, weights, _say, device)
     except WrongAnswer as error:
         fail(f"the build went wrong, and nothing was published: {error}", code=1)
     except (WeightsMissing, WrongWeights) as error:

@@ -1,5 +1,7 @@
 """fp32 → int8 by NNCF's post-training quantisation, judged on pictures that it was not calibrated on; and fp32 → bf16.
 
+For CUDA: fp32 → fp16 or bf16, of which only the measuring is done here.
+
     fp32 artefact --calibrate on crops--> 8-bit weights and activations --compare with fp32 on other crops--> card
 
 Weights are quantised per channel and kept to 7 of their 8 bits: without VNNI a processor adds two products in 16 bits,
@@ -26,9 +28,11 @@ from inference.card import Agreement, Expected, FileEntry, Golden
 from inference.catalogue import Model
 from inference.choice import ModelMissing
 from inference.classifier import Classifier, Logits, WrongAnswer, golden_pixels, softmax, top_k
+from inference.devices import PROGRAM_NAME
 from inference.openvino_classifier import MODEL_NAME, OpenVinoClassifier, has_bf16
 from modelzoo.build import Say
 from modelzoo.photographs import CALIBRATION_CROPS, GATE_CROPS, Photographs, crops
+from modelzoo.programs import judged_on_torch
 
 TOLERANCE = 0.05
 """How far the golden image's top-1 probability may be off on another processor."""
@@ -79,6 +83,33 @@ def convert_to_bf16(
     return _publish(store, source, "bf16", write, judged, None)
 
 
+def lower_for_cuda(
+    model: Model,
+    store: ArtefactStore,
+    photographs: Photographs,
+    say: Say = lambda _: None,
+    precision: str = "fp16",
+    gate_crops: int = GATE_CROPS,
+) -> Artefact:
+    """The same program, to be cast to fp16 or bf16 by a server on CUDA; with the agreement that was measured.
+
+    Raises as `quantize`.
+    """
+    source = _fp32(store, model)
+    if PROGRAM_NAME not in source.card.files:
+        raise ModelMissing(
+            f"{model.name} has no program for torch yet. "
+            f"The command `ninefold models build {model.name} --device CUDA` adds it."
+        )
+    say(f"Comparing {precision} with fp32 on {gate_crops} crops of {len(photographs.gate)} {photographs.source} …")
+    judged = crops(photographs.gate, gate_crops, source.card.transform, least=_LEAST_TO_JUDGE, seed=1)
+
+    def write(folder: Path) -> None:
+        (folder / PROGRAM_NAME).hardlink_to(source.folder / PROGRAM_NAME)
+
+    return _publish(store, source, precision, write, judged, None, judged_on_torch)
+
+
 def _fp32(store: ArtefactStore, model: Model) -> Artefact:
     source = store.get(Variant(model.name, "fp32"))
     if source is None:
@@ -123,6 +154,7 @@ def _publish(
     write_network: Callable[[Path], None],
     judged: Pixels,
     calibration: str | None,
+    load: Callable[[Artefact], Classifier] = OpenVinoClassifier,
 ) -> Artefact:
     def write(folder: Path) -> None:
         write_network(folder)
@@ -137,7 +169,7 @@ def _publish(
             calibration=calibration,
         )
         artefact = Artefact(folder, card)
-        candidate, reference = OpenVinoClassifier(artefact), OpenVinoClassifier(source)
+        candidate, reference = load(artefact), OpenVinoClassifier(source)
         golden = _golden(artefact, candidate(golden_pixels(artefact))[0])
         replace(card, golden=golden, agreement=_agreement(reference, candidate, judged)).write(folder)
 

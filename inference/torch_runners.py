@@ -24,7 +24,7 @@ from inference.classifier import Logits
 from inference.devices import PROGRAM_NAME
 
 _WARM_UPS = 3
-_TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "pruned": torch.float32}
+TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "pruned": torch.float32}
 _one_loads = threading.Lock()
 """One capture at a time is what CUDA takes, and the memory is measured before and after."""
 
@@ -80,13 +80,13 @@ def load_on_torch(
     """The artefact as a classifier. Raises ModelMissing or DamagedArtefact; MemoryError where nothing fits."""
     artefact.verify()
     precision = artefact.card.precision
-    if precision not in _TYPES:
-        raise ModelMissing(f"{artefact.variant} is not for CUDA, which computes {', '.join(_TYPES)}.")
+    if precision not in TYPES:
+        raise ModelMissing(f"{artefact.variant} is not for CUDA, which computes {', '.join(TYPES)}.")
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ModelMissing(f"{artefact.variant} needs a GPU that computes bf16 in hardware; this one does not.")
     with _one_loads:
         before = _reserved(device)
-        network = Network(load_program(artefact, device), artefact.card.transform, _TYPES[precision])
+        network = Network(load_program(artefact, device), artefact.card.transform, TYPES[precision])
         return classifier_of(network.to(device), artefact, device, runners, sizes, before)
 
 

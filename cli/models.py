@@ -25,7 +25,12 @@ ModelsDir = Annotated[
 ]
 Precision = Literal["int8", "fp16", "bf16"]
 Device = Annotated[
-    str, typer.Option(envvar="NINEFOLD_DEVICE", help="What will compute; CUDA needs a program for torch.")
+    str,
+    typer.Option(
+        envvar="NINEFOLD_DEVICE",
+        help="What computes: CPU, another device of OpenVINO's, or CUDA, which needs models built for it.",
+        callback=lambda name: name.strip().upper(),
+    ),
 ]
 DEFAULT_DIR = Path("models")
 

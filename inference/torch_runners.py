@@ -82,7 +82,7 @@ def load_on_torch(
     precision = artefact.card.precision
     if precision not in TYPES:
         raise ModelMissing(f"{artefact.variant} is not for CUDA, which computes {', '.join(TYPES)}.")
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         raise ModelMissing(f"{artefact.variant} needs a GPU that computes bf16 in hardware; this one does not.")
     with _one_loads:
         before = _reserved(device)
@@ -155,14 +155,14 @@ class CapturedRunner:
 
     def __init__(self, network: torch.nn.Module, device: torch.device, side: int, classes: int) -> None:
         self._network, self._device = network, device
-        self._from, self._to = host_memory(MOST, side, side, 3, dtype=torch.uint8), host_memory(MOST, classes)
-        self.staged: Pixels = self._from.numpy()
-        self._logits: Logits = self._to.numpy()
         with torch.cuda.device(device):
+            self._from, self._to = host_memory(MOST, side, side, 3, dtype=torch.uint8), host_memory(MOST, classes)
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             # A thread that waits leaves its processor to those that decode.
             self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._pool = torch.cuda.graph_pool_handle()
+        self.staged: Pixels = self._from.numpy()
+        self._logits: Logits = self._to.numpy()
         self._pixels = torch.zeros(self._from.shape, dtype=torch.uint8, device=device)
         self._answers = torch.zeros(self._to.shape, device=device)
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}

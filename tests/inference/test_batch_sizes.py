@@ -41,6 +41,12 @@ def test_batches_do_not_grow_once_they_bring_no_more_images_a_second() -> None:
     assert sizes_that_pay(device(0, 0.001, at_once=8)) == (8,)
 
 
+def test_a_size_that_is_hardly_better_is_not_worth_its_memory() -> None:
+    cost = device(0.0005, 0.0002)
+    assert 1 < 128 / cost(128) / (64 / cost(64)) < 1.05
+    assert sizes_that_pay(cost)[-1] == 64
+
+
 def test_no_call_takes_longer_than_others_may_wait() -> None:
     cost = device(0.04, 0.001)
     sizes = sizes_that_pay(cost)

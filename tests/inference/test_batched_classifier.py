@@ -22,17 +22,17 @@ def images(*values: int) -> Pixels:
 class PlayedRunner:
     """Answers each staged image with its own value; remembers its calls, and that nobody else is in one."""
 
-    def __init__(self, room: int = 128, seconds: float = 0, per_image: float = 0) -> None:
+    def __init__(self, room: int = 128, most: int = 8, seconds: float = 0, per_image: float = 0) -> None:
         self.staged = np.zeros((128, SIDE, SIDE, 3), np.uint8)
         self.ready: set[int] = set()
         self.calls: list[int] = []
         self.error: Exception | None = None
-        self._room, self._seconds, self._per_image = room, seconds, per_image
+        self._room, self._most, self._seconds, self._per_image = room, most, seconds, per_image
         self._answers = np.zeros((128, CLASSES), np.float32)
         self._busy = threading.Lock()
 
     def prepare(self, size: int) -> None:
-        if size > self._room:
+        if size > self._room or len(self.ready) == self._most:
             raise MemoryError
         self.ready.add(size)
 
@@ -113,8 +113,8 @@ def test_where_there_is_no_room_for_large_batches_they_are_smaller() -> None:
         classifier(PlayedRunner(room=0), sizes=None)
 
 
-def test_where_there_is_no_room_for_a_second_runner_one_has_to_do() -> None:
-    second = PlayedRunner(room=1)
+@pytest.mark.parametrize("second", [PlayedRunner(room=1), PlayedRunner(most=1)])
+def test_where_there_is_no_room_for_a_second_runner_one_has_to_do(second: PlayedRunner) -> None:
     one = classifier(PlayedRunner(), second)
     assert one.runners == 1 and not second.ready
     assert one(images(1, 2, 3))[:, 0].tolist() == [1, 2, 3]

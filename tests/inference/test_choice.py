@@ -70,12 +70,13 @@ def test_int8_that_was_never_made_comes_with_the_command_that_makes_it(own: Arte
         resolve(own, MODEL, "int8")
 
 
-def for_cuda(store: ArtefactStore, precision: str, **agreement: Any) -> None:
+def for_cuda(store: ArtefactStore, precision: str, top1: float = 0.99, files: dict[str, Any] | None = None) -> None:
     """A card as a build for CUDA leaves it."""
     card = json.loads((store.root / MODEL / "fp32" / "card.json").read_text())
     card |= {"precision": precision}
-    card["files"][PROGRAM_NAME] = {"size_bytes": 1, "sha256": "0"}
-    card["agreement"] |= {"images": 1000, "top1": 0.99} | agreement
+    card["files"].pop(PROGRAM_NAME, None)
+    card["files"] |= {PROGRAM_NAME: {"size_bytes": 1, "sha256": "0"}} if files is None else files
+    card["agreement"] |= {"images": 1000, "top1": top1}
     folder = store.root / MODEL / precision
     folder.mkdir(exist_ok=True)
     (folder / "card.json").write_text(json.dumps(card))
@@ -87,6 +88,8 @@ def test_on_cuda_fp16_answers_where_its_gate_holds_and_int8_never(own: ArtefactS
     first = choose(own, device="CUDA")
     assert first.variant == Variant(MODEL, "fp32") and first.why_not_int8 is None
     assert f"`ninefold models quantize {MODEL} --device CUDA`" in (first.why_not_faster or "")
+    for_cuda(own, "fp16", files={})
+    assert choose(own, device="CUDA").variant == Variant(MODEL, "fp32"), "that fp16 is OpenVINO's"
     for_cuda(own, "fp16")
     assert choose(own, device="CUDA:1").variant == Variant(MODEL, "fp16")
     assert choose(own).variant == Variant(MODEL, "int8")

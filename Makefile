@@ -13,8 +13,8 @@ run: ## set up, build the model, start the API and the page; Ctrl-C stops them
 	@scripts/setup.sh run
 	@$(PYTHON_HERE) -m scripts.run
 
-up: ## the same in containers: build the images, start them, wait until they are ready
-	@python3 -m scripts.compose up
+up: ## the same in containers: build the images, start them, wait until they are ready (ON=gpu, ON=accelerator: on that)
+	@python3 -m scripts.compose up $(ON)
 
 down: ## end what `up` started; its uploads and results are gone then
 	@python3 -m scripts.compose down
@@ -36,6 +36,7 @@ check: ## format, lint, types, who may import whom; workflows and shell scripts
 	.venv/bin/lint-imports
 	.venv/bin/zizmor --offline --quiet --persona=pedantic .github/workflows
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml docker-compose.accelerator.yml
 	.venv/bin/shellcheck .ci/run scripts/setup.sh infra/host/*.sh proxy/*.sh
 
 bench: ## accuracy, memory, streams, pixels against the reference, roofline (ARGS=--quick: on fewer pictures)

@@ -30,7 +30,7 @@ def main() -> int:
     try:
         settings = Settings()
         store = ArtefactStore(settings.models_dir)
-        artefact = store.get(choose(store, settings.model, settings.precision).variant)
+        artefact = store.get(choose(store, settings.model, settings.precision, settings.device).variant)
         listener = _listen(settings.host, settings.port)
     except ValidationError as error:
         first = error.errors()[0]
@@ -39,7 +39,7 @@ def main() -> int:
         return _cannot_start(str(error))
     except OSError as error:
         return _cannot_start(f"port {settings.port} cannot be had ({error.strerror}); choose another by NINEFOLD_PORT.")
-    early = EarlyLoad(artefact, settings.threads) if artefact else None
+    early = EarlyLoad(artefact, settings.threads, settings.device) if artefact else None
     return _serve(settings, listener, early)
 
 

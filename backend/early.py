@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from inference import engines
 from inference.artefacts import Artefact, Variant
 from inference.classifier import Classifier
-from inference.openvino_classifier import OpenVinoClassifier
 
 
 class EarlyLoad:
     """One classifier that is being loaded; whoever wants it first, has it."""
 
-    def __init__(self, artefact: Artefact, threads: int) -> None:
+    def __init__(self, artefact: Artefact, threads: int, device: str = "CPU") -> None:
         self._artefact = artefact
         pool = ThreadPoolExecutor(1, thread_name_prefix="early")
-        self._classifier: Future[Classifier] | None = pool.submit(OpenVinoClassifier, artefact, threads)
+        self._classifier: Future[Classifier] | None = pool.submit(
+            engines.load, artefact, threads=threads, device=device
+        )
         pool.shutdown(wait=False)
 
     def take(self, variant: Variant) -> tuple[Artefact, Classifier] | None:

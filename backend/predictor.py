@@ -16,11 +16,11 @@ from backend.early import EarlyLoad
 from backend.metrics import Metrics
 from backend.settings import Settings
 from contract.transform import Pixels, TransformSpec
+from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.card import BadCard
 from inference.choice import Choice, ModelMissing, choose, resolve
 from inference.classifier import Classifier, Logits, Prediction, check_golden, golden_pixels, top_k
-from inference.openvino_classifier import OpenVinoClassifier
 from inference.scheduler import Closed, Overloaded, Priority, Scheduler
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class Predictor:
     def __init__(
         self, settings: Settings, store: ArtefactStore, metrics: Metrics, early: EarlyLoad | None = None
     ) -> None:
-        self.choice: Choice = choose(store, settings.model, settings.precision)
+        self.choice: Choice = choose(store, settings.model, settings.precision, settings.device)
         self.ready = False
         self.why_not_ready = "the model is being loaded"
         self._settings = settings
@@ -62,19 +62,19 @@ class Predictor:
     async def warm_up(self) -> None:
         """Loads the default variant and shows it the golden image; only the expected answer makes the server ready.
 
-        Where int8 was chosen by itself and fails, fp32 answers in its place, and the reason is kept.
+        Where int8 (fp16 on CUDA) was chosen by itself and fails, fp32 answers in its place, and the reason is kept.
         """
         choice = self.choice
         failure = await self._become_ready(choice)
-        if failure and choice.variant.precision == "int8" and self._settings.precision is None:
-            log.error("int8 fails", why=failure)
+        if failure and choice.variant.precision == choice.faster and self._settings.precision is None:
+            log.error("%s fails", choice.faster, why=failure)
             try:
-                spare = choose(self._store, choice.variant.model, "fp32").variant
+                spare = choose(self._store, choice.variant.model, "fp32", self._settings.device).variant
             except (ModelMissing, BadCard):
                 pass
             else:
                 self._refused = self._built_at(choice.variant)
-                failure = await self._become_ready(Choice(spare, choice.reason, failure))
+                failure = await self._become_ready(replace(choice, variant=spare, why_not_faster=failure))
         if failure:
             self.why_not_ready = failure
 
@@ -88,8 +88,8 @@ class Predictor:
         self.choice = choice
         self.ready = True
         log.info("ready", variant=str(choice.variant), because=choice.reason, golden_image=answer.label)
-        if choice.why_not_int8:
-            log.info("not in int8", why=choice.why_not_int8)
+        if choice.why_not_faster:
+            log.info("not in %s", choice.faster, why=choice.why_not_faster)
         return None
 
     async def follow(self) -> None:
@@ -109,9 +109,9 @@ class Predictor:
     async def _look_for_better(self) -> None:
         if not self.ready or self._settings.precision is not None:
             return
-        found = await asyncio.to_thread(choose, self._store, self.choice.variant.model)
+        found = await asyncio.to_thread(choose, self._store, self.choice.variant.model, None, self._settings.device)
         if found.variant == self.choice.variant:
-            self.choice = replace(self.choice, why_not_int8=found.why_not_int8)
+            self.choice = replace(self.choice, why_not_faster=found.why_not_faster)
             return
         built_at = self._built_at(found.variant)
         if built_at == self._refused:
@@ -122,11 +122,11 @@ class Predictor:
             raise
         except Exception as error:
             self._refused = built_at
-            self.choice = replace(self.choice, why_not_int8=str(error))
+            self.choice = replace(self.choice, why_not_faster=str(error))
             log.exception("the default stays as it is", variant=str(self.choice.variant), instead_of=str(found.variant))
             return
         log.info("the default changes", before=str(self.choice.variant), now=str(found.variant), golden=answer.label)
-        self.choice = Choice(found.variant, self.choice.reason, found.why_not_int8)
+        self.choice = replace(found, reason=self.choice.reason)
 
     def _built_at(self, variant: Variant) -> str | None:
         artefact = self._store.get(variant)
@@ -161,7 +161,7 @@ class Predictor:
             if precision is None or precision == default.precision:
                 return default
             model = default.model
-        return resolve(self._store, model, precision)
+        return resolve(self._store, model, precision, self._settings.device)
 
     def artefact(self, variant: Variant) -> Artefact:
         """The artefact that is loaded, else the one on disk. Raises ModelMissing or BadCard."""
@@ -204,7 +204,7 @@ class Predictor:
             artefact, classifier = early
         else:
             artefact = self.artefact(variant)
-            classifier = OpenVinoClassifier(artefact, threads=self._settings.threads)
+            classifier = engines.load(artefact, threads=self._settings.threads, device=self._settings.device)
         self._artefacts[variant] = artefact
         log.info("loaded", variant=str(variant))
         return classifier

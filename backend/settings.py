@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.keys import BadKeys, read_keys
 from contract.transform import ImageLimits
+from inference import engines
 from inference.openvino_classifier import cpu_count
 
 
@@ -25,7 +26,14 @@ class Settings(BaseSettings):
     models_dir: Path = Field(Path("models"), description="folder of the artefacts")
     model: str | None = Field(None, description="the model that must answer; without it: the default, or its fallback")
     precision: str | None = Field(None, description="the precision that answers by default")
-    threads: int = Field(default_factory=cpu_count, ge=1, description="inferences at once (default: the processors)")
+    device: str = Field(
+        "CPU", description="what computes: CPU, another device of OpenVINO's (GPU, NPU, …), CUDA, CUDA:1"
+    )
+    threads: int = Field(
+        default_factory=lambda so_far: engines.lanes(so_far["device"]),
+        ge=1,
+        description="inferences at once (default: the processors; beside an accelerator twice as many, on CUDA 2)",
+    )
     decode_threads: int = Field(
         default_factory=cpu_count,
         ge=1,
@@ -67,6 +75,14 @@ class Settings(BaseSettings):
     revision: str = Field("unknown", description="the commit that the program was built from, for the metrics")
     keys_file: Path | None = Field(None, description="file of the keys that requests need; without it, they need none")
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
+
+    @field_validator("device")
+    @classmethod
+    def _is_there(cls, device: str) -> str:
+        device = device.strip().upper()
+        if why := engines.why_not(device):
+            raise ValueError(why)
+        return device
 
     @field_validator("max_images")
     @classmethod

@@ -108,22 +108,26 @@ def _error_row(path: Path, code: str, message: str) -> dict[str, Any]:
     return {"name": sendable(path.name), "status": "error", "error": {"code": code, "message": message}}
 
 
-def predict_here(models_dir: Path, images: list[Path], model: str | None, precision: str | None, k: int) -> Results:
+def predict_here(
+    models_dir: Path, images: list[Path], model: str | None, precision: str | None, k: int, device: str = "CPU"
+) -> Results:
     """Classifies the pictures in this process, with the models in `models_dir`. Raises CannotAnswer."""
-    from inference.openvino_classifier import OpenVinoClassifier  # noqa: PLC0415  # half a second that --help need not wait
+    from inference import engines  # noqa: PLC0415  # half a second that --help need not wait
 
-    artefact = _artefact(ArtefactStore(models_dir), model, precision)
+    if why := engines.why_not(device):
+        raise CannotAnswer(why)
+    artefact = _artefact(ArtefactStore(models_dir), model, precision, device)
     try:
-        classifier = OpenVinoClassifier(artefact)
-    except DamagedArtefact as error:
+        classifier = engines.load(artefact, device=device)
+    except (DamagedArtefact, ModelMissing) as error:
         raise CannotAnswer(str(error)) from error
     results = [_row(path, artefact, classifier, k) for path in images]
     return {"model": artefact.card.model, "precision": artefact.card.precision, "results": results}
 
 
-def _artefact(store: ArtefactStore, model: str | None, precision: str | None) -> Artefact:
+def _artefact(store: ArtefactStore, model: str | None, precision: str | None, device: str) -> Artefact:
     try:
-        variant = resolve(store, model, precision) if model else choose(store, None, precision).variant
+        variant = resolve(store, model, precision, device) if model else choose(store, None, precision, device).variant
         artefact = store.get(variant)
     except (ModelMissing, ModelUnknown, BadCard) as error:
         raise CannotAnswer(str(error)) from error

@@ -21,6 +21,11 @@ def complain(message: str) -> None:
     err.print(f"ninefold: {message}", style="red", markup=False, soft_wrap=True)
 
 
+def say(message: str) -> None:
+    """Tells on standard error how far the work is."""
+    err.print(message, markup=False, soft_wrap=True)
+
+
 def fail(message: str, code: int = 2) -> NoReturn:
     """Says `message` on standard error and ends the command."""
     complain(message)

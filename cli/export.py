@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.console import err, fail
-from cli.models import DEFAULT_DIR, ModelsDir
+from cli.console import fail, say
+from cli.options import DEFAULT_DIR, ModelsDir
 from inference.artefacts import ArtefactStore, DamagedArtefact
 from inference.card import BadCard
 from inference.catalogue import BY_NAME, CATALOGUE
@@ -42,19 +42,15 @@ def export(
 
     wanted = Wanted(BY_NAME[name], precision, to, ArtefactStore(models_dir), weights)
     try:
-        card = export(wanted, folder, force=force, say=_say)
+        card = export(wanted, folder, force=force, say=say)
     except (CannotExport, ModelMissing, BadCard, DamagedArtefact, WrongAnswer) as error:
         fail(f"{name} was not exported: {error}", code=1)
     except OSError as error:
         fail(f"the export cannot be written to {folder}: {error.strerror or error}", code=1)
     found = card.agreement
-    _say(
+    say(
         f"Against {found.reference}: the same top-1 on {round(found.top1 * found.images)} of {found.images} pictures, "
         f"logits within {found.max_logit_difference:.2g}, probabilities within {found.max_probability_difference:.2g}."
     )
     for file in wanted.files:
         typer.echo(folder / file)
-
-
-def _say(message: str) -> None:
-    err.print(message, markup=False, soft_wrap=True)

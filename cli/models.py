@@ -1,32 +1,20 @@
-"""`ninefold models`: build artefacts, and list what is there."""
+"""`ninefold models`: list what is there; make more of it."""
 
 from __future__ import annotations
-
-import os
-import signal
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from cli.console import complain, err, fail, out
-from inference.artefacts import ArtefactStore, DamagedArtefact, Variant
-from inference.card import BadCard, Card
-from inference.catalogue import BY_NAME, CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL
-from inference.choice import ModelMissing, ModelUnknown, choose, made_of, resolve, why_missing, why_not_int8
-from inference.classifier import WrongAnswer
+from cli.build import build
+from cli.console import out
+from cli.options import DEFAULT_DIR, ModelsDir
+from cli.prune import prune
+from cli.quantize import quantize
+from inference.artefacts import ArtefactStore
+from inference.catalogue import CATALOGUE
+from inference.choice import why_missing
 
 app = typer.Typer(help="Build models, and list them.", no_args_is_help=True)
-
-ModelsDir = Annotated[
-    Path, typer.Option("--models-dir", envvar="NINEFOLD_MODELS_DIR", help="The folder of all artefacts.")
-]
-Precision = Literal["int8", "fp16", "bf16"]
-DEFAULT_DIR = Path("models")
-ALL = "all"
 
 
 @app.command("list")
@@ -45,153 +33,6 @@ def list_models(models_dir: ModelsDir = DEFAULT_DIR) -> None:
     out.print(table)
 
 
-@app.command()
-def build(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME|all",
-            help="Which models; `all`: every one whose weights are published. "
-            "Without one: the default, or what replaces it.",
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="A local file of the very weights, for machines without the network.")
-    ] = None,
-    force: Annotated[bool, typer.Option(help="Build it again even if it is there.")] = False,
-    models_dir: ModelsDir = DEFAULT_DIR,
-) -> None:
-    """Turn weights into artefacts: download or read them, check their hash, convert, measure.
-
-    Of several models, one that cannot be built does not keep back the others; the exit code is 1 all the same.
-    """
-    store = ArtefactStore(models_dir)
-    wanted = _wanted(names)
-    if weights is not None and len(wanted) > 1:
-        fail("--weights is the file of one model: name that one alone")
-    failed = [name for name in wanted if not _ensure(store, name, weights, force)]
-    if len(wanted) > 1:
-        missing = f"; not there, for the reasons above: {', '.join(map(str, failed))}" if failed else ""
-        _say(f"{len(wanted) - len(failed)} of {len(wanted)} models are there{missing}.")
-    if failed:
-        raise typer.Exit(1)
-
-
-@app.command()
-def quantize(
-    name: Annotated[
-        str | None, typer.Argument(help="Which model, built before. Without one: the one that answers by default.")
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="A folder of photographs like those that will be asked; some hundreds are good. "
-            "Without it: photographs that come with scikit-image and scikit-learn."
-        ),
-    ] = None,
-    precision: Annotated[
-        Precision,
-        typer.Option(help="fp16 halves the file; bf16 is for processors that compute it in hardware."),
-    ] = "int8",
-    force: Annotated[bool, typer.Option(help="Make it again even if it is there.")] = False,
-    models_dir: ModelsDir = DEFAULT_DIR,
-) -> None:
-    """Make the int8 (or fp16, bf16) variant of a model from its fp32 one, and measure how far it agrees with that."""
-    store = ArtefactStore(models_dir)
-    name = name or os.environ.get("NINEFOLD_MODEL") or None
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is swept away
-    try:
-        model = BY_NAME[resolve(store, name, "fp32").model if name else choose(store).variant.model]
-    except (ModelMissing, ModelUnknown) as error:
-        fail(str(error), code=1)
-    if _is_there(store, Variant(model.name, precision)) and not force and calibration is None:
-        err.print(f"{model.name} {precision} is there.", highlight=False)
-        return
-    _say(f"Loading {'NNCF' if precision == 'int8' else 'torch'} …")
-    from modelzoo.photographs import NoPhotographs, bundled, from_folder  # noqa: PLC0415  # loads much
-    from modelzoo.quantize import MAKERS  # noqa: PLC0415
-
-    try:
-        photographs = from_folder(calibration) if calibration else bundled()
-        artefact = MAKERS[precision](model, store, photographs, _say)
-    except (NoPhotographs, ModelMissing, DamagedArtefact, WrongAnswer) as error:
-        fail(f"{precision} was not made: {error}", code=1)
-    except OSError as error:
-        fail(f"the artefact cannot be written to {store.root}: {error.strerror or error}", code=1)
-    _report(artefact.card, store)
-
-
-def _report(card: Card, store: ArtefactStore) -> None:
-    share = f"{card.agreement.top1:.1%} of {card.agreement.images} pictures"
-    _say(f"{card.title} is there in {card.precision}: the top-1 of fp32 on {share}.")
-    if card.precision == "fp16" and card.computed_in == "f32":
-        _say("This processor has no fp16 arithmetic and computes it in fp32: half the file, no less time.")
-    if card.precision == "int8" and (why := why_not_int8(store, card.model)):
-        _say(f"It does not become the default: {why}")
-
-
-def _is_there(store: ArtefactStore, variant: Variant) -> bool:
-    """Made of the weights that fp32 has now, whether its gate holds or not."""
-    try:
-        artefact, fp32 = store.get(variant), store.get(Variant(variant.model, "fp32"))
-        if artefact is None or fp32 is None or not made_of(artefact, fp32):
-            return False
-        artefact.verify()
-    except (BadCard, DamagedArtefact):
-        return False
-    return True
-
-
-def _wanted(names: list[str] | None) -> list[str | None]:
-    """The models that were named, each once; None: the default, or what replaces it."""
-    named: Sequence[str | None] = names or (os.environ.get("NINEFOLD_MODEL") or None,)
-    published = [model.name for model in CATALOGUE if not model.for_measurements_only]
-    for name in named:
-        if name not in (*BY_NAME, ALL, None):
-            fail(f"there is no model {name!r}. Known: {', '.join(published)}")
-    return list(dict.fromkeys(one for name in named for one in (published if name == ALL else [name])))
-
-
-def _ensure(store: ArtefactStore, name: str | None, weights: Path | None, force: bool) -> bool:
-    """Builds the model unless it is there. False: it cannot be had, and that was said and noted."""
-    there = [found for found in ([name] if name else [DEFAULT_MODEL, FALLBACK_MODEL]) if store.precisions(found)]
-    if there and not force and weights is None:
-        _say(f"{there[0]} is there.")
-        return True
-    return _build(store, name, weights)
-
-
-def _build(store: ArtefactStore, name: str | None, weights: Path | None) -> bool:
-    if "torch" not in sys.modules:
-        _say("Loading torch …")
-    from modelzoo.build import build as build_artefact  # noqa: PLC0415  # torch takes seconds; only the build needs it
-    from modelzoo.default import build_default  # noqa: PLC0415
-    from modelzoo.weights import WeightsMissing, WrongWeights  # noqa: PLC0415
-
-    model = BY_NAME[name] if name else None
-    try:
-        if model is None:
-            model = build_default(store, _say, weights)
-        else:
-            build_artefact(model, store, weights, _say)
-    except WrongAnswer as error:
-        complain(f"the build of {name or DEFAULT_MODEL} went wrong, and nothing was published: {error}")
-        return False
-    except (WeightsMissing, WrongWeights) as error:
-        if model is not None:
-            store.note_missing(model.name, str(error))
-        reason = str(error).rstrip(".")
-        complain(f"{name or DEFAULT_MODEL} cannot be built: {reason}. If you have the file: --weights FILE")
-        return False
-    except OSError as error:
-        fail(
-            f"the artefact cannot be written to {store.root}: {error.strerror or error}. "
-            "Free some space, or name another --models-dir",
-            code=1,
-        )
-    _say(f"{model.title} is ready: {store.root / model.name}")
-    return True
-
-
-def _say(message: str) -> None:
-    err.print(message, markup=False, soft_wrap=True)
+app.command()(build)
+app.command()(quantize)
+app.command()(prune)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cli.answers import Results, ask_server, predict_here
 from cli.console import err, fail, out, printable
-from cli.models import DEFAULT_DIR, ModelsDir
+from cli.options import DEFAULT_DIR, Device, ModelsDir
 from cli.server import CannotAnswer, ServerKey
 
 
@@ -26,6 +26,7 @@ def predict(  # noqa: PLR0913, PLR0917  # one for each word of the command
     precision: Annotated[str | None, typer.Option(help="In which precision. Without it: the model's default.")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many predictions a picture.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, in the shape of the API's answer.")] = False,
+    device: Device = "CPU",
     models_dir: ModelsDir = DEFAULT_DIR,
     key: ServerKey = None,
 ) -> None:
@@ -35,7 +36,7 @@ def predict(  # noqa: PLR0913, PLR0917  # one for each word of the command
             if server:
                 results = ask_server(server, images, model, precision, top_k, key)
             else:
-                results = predict_here(models_dir, images, model, precision, top_k)
+                results = predict_here(models_dir, images, model, precision, top_k, device)
     except CannotAnswer as error:
         fail(str(error))
     if as_json:

@@ -1,5 +1,7 @@
 """The classifier on a CPU: an OpenVINO network, one image an inference, as many at once as there are cores.
 
+The same on whatever other device OpenVINO has, by its name: "GPU", "NPU", "HETERO:GPU,CPU".
+
 One image at a time keeps answers independent of their neighbours, lets urgent images overtake, and is also the
 fastest way on two cores (docs/adr/0004-streams-not-batches.md).
 """
@@ -17,22 +19,22 @@ from inference.artefacts import Artefact
 from inference.card import Card
 from inference.choice import ModelMissing
 from inference.classifier import Logits, check_pixels
+from inference.devices import PROGRAM_NAME
 
 MODEL_NAME = "model.xml"
 _AT_WORK = 50_000_000
+_VIRTUAL = ("AUTO", "BATCH", "HETERO", "MULTI")
+_NEEDS = {"fp32": "FP32", "pruned": "FP32", "bf16": "BF16"}
 
 
 class OpenVinoClassifier:
-    """An artefact, compiled for the CPU. Thread-safe: every call takes an inference request of its own."""
+    """An artefact, compiled for a device. Thread-safe: every call takes an inference request of its own."""
 
     max_batch = 1
 
     def __init__(self, artefact: Artefact, threads: int | None = None, device: str = "CPU") -> None:
         artefact.verify()
-        if artefact.card.precision == "bf16" and device == "CPU" and not has_bf16():
-            raise ModelMissing(
-                f"{artefact.variant} needs a processor that computes bf16 in hardware; this one does not."
-            )
+        _require(artefact, device)
         self._side = artefact.card.transform.crop
         self._classes = len(artefact.card.labels)
         self.memory_bytes = _memory(artefact.card)
@@ -79,12 +81,52 @@ def _shareable(image: Pixels) -> Pixels:
     return np.require(image, requirements=("C", "W"))
 
 
+def _require(artefact: Artefact, device: str) -> None:
+    """Raises ModelMissing where the device has not the arithmetic that the precision's name promises."""
+    files, precision = artefact.card.files, artefact.card.precision
+    if PROGRAM_NAME in files and MODEL_NAME not in files:
+        raise ModelMissing(f"{artefact.variant} was made for CUDA, and {device} is none.")
+    if device == "CPU" and precision != "bf16":
+        return
+    for name in behind(device):
+        if precision in _NEEDS and _NEEDS[precision] not in ov.Core().get_property(name, "OPTIMIZATION_CAPABILITIES"):
+            what = "a processor that" if name == "CPU" else f"more than {name}: a device that"
+            raise ModelMissing(f"{artefact.variant} needs {what} computes {precision} in hardware; this one does not.")
+
+
+def behind(device: str) -> list[str]:
+    """The devices that a name stands for: "HETERO:GPU,CPU" is GPU and CPU. AUTO takes an NPU only where it is named."""
+    kind, _, names = device.partition(":")
+    if kind not in _VIRTUAL:
+        return [device]
+    named = [name.strip().partition("(")[0] for name in names.split(",")]
+    named = [name for name in named if name and not name.startswith("-")]
+    return named or [name for name in ov.Core().available_devices if not name.startswith("NPU")]
+
+
+def why_no_device(device: str) -> str | None:
+    """Why OpenVINO cannot compute on the device, in words; None: it can."""
+    kind, _, names = device.partition(":")
+    if kind in _VIRTUAL and kind != "AUTO" and not names:
+        return f"{kind} stands for other devices, which must be named: {kind}:GPU,CPU for one"
+    there = ov.Core().available_devices
+    for name in [] if device == "CPU" else behind(device):
+        if not any(each == name or each.startswith(f"{name}.") or name == f"{each}.0" for each in there):
+            return f"OpenVINO finds no {name} here; it finds {', '.join(there)}"
+    return None
+
+
 def _options(device: str, precision: str, streams: int) -> dict[str, object]:
-    if device != "CPU":
-        return {"PERFORMANCE_HINT": "THROUGHPUT"}
-    # Without the hint a CPU with bf16 in hardware would answer in bf16 under the name of fp32.
+    # Without the hint a CPU with bf16 in hardware would answer in bf16 under the name of fp32, and a GPU in fp16.
     exact = {"fp32": "f32", "int8": "f32", "pruned": "f32", "bf16": "bf16", "fp16": "f16"}[precision]
-    return {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams, "INFERENCE_PRECISION_HINT": exact}
+    if device == "CPU":
+        return {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams, "INFERENCE_PRECISION_HINT": exact}
+    options: dict[str, object] = {"PERFORMANCE_HINT": "THROUGHPUT"}
+    hinted = all(
+        "INFERENCE_PRECISION_HINT" in ov.Core().get_property(name, "SUPPORTED_PROPERTIES") for name in behind(device)
+    )
+    # What int8 leaves in floating point, a device may compute as it likes: its gate has room for that.
+    return options | ({"INFERENCE_PRECISION_HINT": exact} if hinted and precision != "int8" else {})
 
 
 def has_bf16() -> bool:

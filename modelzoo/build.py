@@ -19,10 +19,12 @@ from inference.artefacts import Artefact, ArtefactStore, Variant, sha256_of
 from inference.card import Agreement, Card, Expected, FileEntry, Golden, Origin
 from inference.catalogue import Model
 from inference.classifier import Classifier, check_golden, golden_pixels, softmax, top_k
+from inference.devices import is_cuda
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.torch_classifier import TorchClassifier
 from modelzoo.convert import write_ir
 from modelzoo.networks import build_network, imagenet_labels
+from modelzoo.programs import judged_on_torch, write_program
 from modelzoo.weights import Weights, obtain
 
 GOLDEN = Path(__file__).parent / "golden.jpg"
@@ -37,8 +39,13 @@ REFERENCE = "torch, float32"
 Say = Callable[[str], None]
 
 
-def build(model: Model, store: ArtefactStore, local: Path | None = None, say: Say = lambda _: None) -> Artefact:
-    """Builds the fp32 artefact of `model` and publishes it. Raises WeightsMissing, WrongWeights, WrongAnswer."""
+def build(
+    model: Model, store: ArtefactStore, local: Path | None = None, say: Say = lambda _: None, device: str = "CPU"
+) -> Artefact:
+    """Builds the fp32 artefact of `model` and publishes it; for CUDA with a program for torch.
+
+    Raises WeightsMissing, WrongWeights, WrongAnswer.
+    """
     weights = obtain(model, local, store.root / ".downloads")
     say(f"Loading {model.title} …")
     network = build_network(model, weights)
@@ -47,11 +54,16 @@ def build(model: Model, store: ArtefactStore, local: Path | None = None, say: Sa
     def write(folder: Path) -> None:
         say("Converting it to OpenVINO (about ten seconds) …")
         write_ir(network, model.transform.crop, folder)
+        if is_cuda(device):
+            say("Exporting it for torch (some seconds) …")
+            write_program(network, model.transform.crop, folder)
         (folder / GOLDEN.name).write_bytes(GOLDEN.read_bytes())
         artefact = Artefact(folder, card_of(model, weights, reference, folder))
         say("Measuring it against the torch reference …")
         classifier = OpenVinoClassifier(artefact)
         check_golden(artefact, classifier(golden_pixels(artefact)))
+        if is_cuda(device):
+            check_golden(artefact, judged_on_torch(artefact)(golden_pixels(artefact)))
         replace(artefact.card, agreement=agreement_with(reference, classifier, model.transform)).write(folder)
 
     return store.publish(Variant(model.name, "fp32"), write)

@@ -1,5 +1,7 @@
 """fp32 → int8 by NNCF's post-training quantisation, judged on pictures that it was not calibrated on; → fp16, bf16.
 
+For CUDA: fp32 → fp16 or bf16, of which only the measuring is done here.
+
     fp32 artefact --calibrate on crops--> 8-bit weights and activations --compare with fp32 on other crops--> card
 
 Weights are quantised per channel and kept to 7 of their 8 bits: without VNNI a processor adds two products in 16 bits,
@@ -14,6 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,9 +29,11 @@ from inference.card import Agreement, Expected, FileEntry, Golden
 from inference.catalogue import Model
 from inference.choice import ModelMissing
 from inference.classifier import Classifier, Logits, WrongAnswer, golden_pixels, softmax, top_k
+from inference.devices import PROGRAM_NAME
 from inference.openvino_classifier import MODEL_NAME, OpenVinoClassifier, has_bf16
 from modelzoo.build import Say
 from modelzoo.photographs import CALIBRATION_CROPS, GATE_CROPS, Photographs, crops
+from modelzoo.programs import judged_on_torch
 
 TOLERANCE = 0.05
 """How far the golden image's top-1 probability may be off on another processor."""
@@ -102,10 +107,38 @@ def convert_to_bf16(
     return _publish(store, source, "bf16", write, judged, None)
 
 
-MAKERS: Mapping[str, Callable[[Model, ArtefactStore, Photographs, Say], Artefact]] = {
+def lower_for_cuda(
+    model: Model,
+    store: ArtefactStore,
+    photographs: Photographs,
+    say: Say = lambda _: None,
+    precision: str = "fp16",
+    gate_crops: int = GATE_CROPS,
+) -> Artefact:
+    """The same program, to be cast to fp16 or bf16 by a server on CUDA; with the agreement that was measured.
+
+    Raises as `quantize`.
+    """
+    source = _fp32(store, model)
+    if PROGRAM_NAME not in source.card.files:
+        raise ModelMissing(
+            f"{model.name} has no program for torch yet. "
+            f"The command `ninefold models build {model.name} --device CUDA` adds it."
+        )
+    judged = _to_compare(precision, source, photographs, gate_crops, say)
+
+    def write(folder: Path) -> None:
+        (folder / PROGRAM_NAME).hardlink_to(source.folder / PROGRAM_NAME)
+
+    return _publish(store, source, precision, write, judged, None, judged_on_torch)
+
+
+Maker = Callable[[Model, ArtefactStore, Photographs, Say], Artefact]
+MAKERS: Mapping[str, Maker] = {"int8": quantize, "fp16": convert_to_fp16, "bf16": convert_to_bf16}
+MAKERS_FOR_CUDA: Mapping[str, Maker] = {
     "int8": quantize,
-    "fp16": convert_to_fp16,
-    "bf16": convert_to_bf16,
+    "fp16": partial(lower_for_cuda, precision="fp16"),
+    "bf16": partial(lower_for_cuda, precision="bf16"),
 }
 
 
@@ -158,6 +191,7 @@ def _publish(
     write_network: Callable[[Path], None],
     judged: Pixels,
     calibration: str | None,
+    load: Callable[[Artefact], Classifier] = OpenVinoClassifier,
 ) -> Artefact:
     packages = ("openvino", "nncf") if calibration else ("openvino",)
 
@@ -174,10 +208,11 @@ def _publish(
             calibration=calibration,
         )
         artefact = Artefact(folder, card)
-        candidate, reference = OpenVinoClassifier(artefact), OpenVinoClassifier(source)
+        candidate, reference = load(artefact), OpenVinoClassifier(source)
         golden = _golden(artefact, candidate(golden_pixels(artefact))[0])
         agreement = _agreement(reference, candidate, judged)
-        replace(card, golden=golden, agreement=agreement, computed_in=candidate.computes_in).write(folder)
+        computed_in = candidate.computes_in if isinstance(candidate, OpenVinoClassifier) else None
+        replace(card, golden=golden, agreement=agreement, computed_in=computed_in).write(folder)
 
     return store.publish(Variant(source.card.model, precision), write)
 

@@ -1,6 +1,6 @@
 """`make up` and `make down`: the same application in containers, by any Docker that answers. Any Python since 3.8.
 
-python3 -m scripts.compose up|down
+python3 -m scripts.compose up [gpu|accelerator] | down
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Sequence
 
 from scripts.refusal import AGAIN, Refusal, guarded, speak
 
 ROOT = Path(__file__).resolve().parent.parent
+OVERLAYS = {name: f"docker-compose.{name}.yml" for name in ("gpu", "accelerator")}
 _ANSWER_SECONDS = 20
 _READY_SECONDS = 180
 
@@ -21,15 +23,18 @@ _READY_SECONDS = 180
 def main() -> int:
     """0 when everything is ready, or gone."""
     words = sys.argv[1:]
-    if words not in (["up"], ["down"]):
-        raise Refusal("say up or down.")
+    if words not in (["up"], ["down"], *(["up", each] for each in OVERLAYS)):
+        raise Refusal(f"say up, up {', up '.join(OVERLAYS)}, or down.")
     require_docker()
     if words == ["down"]:
         return _compose("down", "--volumes", "--remove-orphans", "--timeout", "45")
     if not os.environ.get("NINEFOLD_REVISION"):
         os.environ["NINEFOLD_REVISION"] = revision()
     speak("Building the images (the first time PyTorch is fetched for the models' stage: 200 MB to 3 GB) …")
-    if _compose("build") or _compose("up", "--detach", "--wait", "--wait-timeout", str(_READY_SECONDS)):
+    files = [str(ROOT / OVERLAYS[each]) for each in words[1:]]
+    if _compose("build", files=files) or _compose(
+        "up", "--detach", "--wait", "--wait-timeout", str(_READY_SECONDS), files=files
+    ):
         raise Refusal("the containers are not up: see what Docker says above; `docker compose logs` has their words.")
     port = os.environ.get("NINEFOLD_PAGE_PORT") or "8501"
     speak(f"\nNinefold is ready: http://127.0.0.1:{port}\n`make down` ends it; uploads and results are gone then.")
@@ -64,9 +69,10 @@ def _answers(*command: str) -> bool:
     return done.returncode == 0
 
 
-def _compose(*arguments: str) -> int:
-    # Its own file alone: a COMPOSE_FILE of the environment, or a host's .env, is about another place.
-    command = ["docker", "compose", "--env-file", os.devnull, "--file", str(ROOT / "docker-compose.yml"), *arguments]
+def _compose(*arguments: str, files: Sequence[str] = ()) -> int:
+    # Its own files alone: a COMPOSE_FILE of the environment, or a host's .env, is about another place.
+    named = [word for file in (str(ROOT / "docker-compose.yml"), *files) for word in ("--file", file)]
+    command = ["docker", "compose", "--env-file", os.devnull, *named, *arguments]
     return subprocess.run(command, cwd=str(ROOT), check=False).returncode
 
 

@@ -60,6 +60,24 @@ def zoo_dir(models_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def cuda_dir(models_dir: Path) -> Path:
+    """A folder with both models as they are built for CUDA, and one in fp16 as well; not to be written to."""
+    folder = CACHE / f"{models_dir.name}-cuda"
+    store = ArtefactStore(folder)
+    with alone(Path(__file__), "Another process of the tests builds for CUDA; waiting for it …"):
+        if not store.get(Variant("resnet18-seeded", "fp16")):
+            from inference.catalogue import BY_NAME
+            from modelzoo.build import build
+            from modelzoo.photographs import bundled
+            from modelzoo.quantize import lower_for_cuda
+
+            for name in MODELS:
+                build(BY_NAME[name], store, device="CUDA")
+            lower_for_cuda(BY_NAME["resnet18-seeded"], store, bundled(), gate_crops=16)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def store(models_dir: Path) -> ArtefactStore:
     return ArtefactStore(models_dir)
 

@@ -44,3 +44,15 @@ def test_contract_needs_nothing_but_numpy_and_pillow(module: Path) -> None:
 @pytest.mark.parametrize("module", modules("cli"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_command_line_imports_the_model_zoo_only_when_it_builds(module: Path) -> None:
     assert "modelzoo" not in imported(outside_functions(ast.parse(module.read_text())))
+
+
+@pytest.mark.parametrize("package", ["backend", "inference", "cli"])
+def test_the_cuda_engine_is_imported_by_engines_alone_and_only_when_it_loads(package: str) -> None:
+    """A machine without such a device must not even look for torch."""
+    for module in modules(package):
+        tree = ast.parse(module.read_text())
+        wanted = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        if "inference.torch_runners" in wanted:
+            assert module == ROOT / "inference" / "engines.py"
+            early = {node.module for node in outside_functions(tree) if isinstance(node, ast.ImportFrom)}
+            assert "inference.torch_runners" not in early

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import err, fail, out, printable
-from cli.models import DEFAULT_DIR, ModelsDir
+from cli.options import DEFAULT_DIR, ModelsDir
 from inference.artefacts import ArtefactStore
 from inference.choice import ModelUnknown
 from inference.labelled import BadData

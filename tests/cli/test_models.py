@@ -126,3 +126,16 @@ def test_a_full_disk_is_one_sentence(full_disk: Path) -> None:
     result = models("build", "efficientnet_lite0", "--models-dir", str(full_disk))
     assert result.exit_code == 1 and "No space left" in result.stderr and "--models-dir" in result.stderr
     assert not list(full_disk.glob("*/fp32"))
+
+
+def test_what_is_built_for_cuda_is_there_for_cuda(cuda_dir: Path) -> None:
+    where = ["--models-dir", str(cuda_dir)]
+    assert "is there" in models("build", "efficientnet_lite0", *where, NINEFOLD_DEVICE="CUDA").stderr
+    assert "seeded fp16 is there" in models("quantize", "resnet18-seeded", "--device", "cuda", *where).stderr
+
+
+def test_for_cuda_fp16_is_made_of_what_was_built_for_cuda(models_dir: Path) -> None:
+    where = ["--models-dir", str(models_dir), "--device", "CUDA:1"]
+    for words in (["quantize", "efficientnet_lite0", *where], ["quantize", *where]):
+        refused = models(*words)
+        assert refused.exit_code == 1 and "`ninefold models build efficientnet_lite0 --device CUDA`" in refused.stderr

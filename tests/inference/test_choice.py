@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from inference.artefacts import ArtefactStore, Variant
-from inference.choice import ModelMissing, choose, resolve
+from inference.choice import ModelMissing, choose, is_built, resolve
+from inference.devices import PROGRAM_NAME
 
 MODEL = "efficientnet_lite0"
 
@@ -67,3 +68,47 @@ def test_int8_that_was_never_made_comes_with_the_command_that_makes_it(own: Arte
     assert f"`ninefold models quantize {MODEL}`" in (choose(own).why_not_int8 or "")
     with pytest.raises(ModelMissing, match="it is there in fp32"):
         resolve(own, MODEL, "int8")
+
+
+def for_cuda(store: ArtefactStore, precision: str, top1: float = 0.99, files: dict[str, Any] | None = None) -> None:
+    """A card as a build for CUDA leaves it."""
+    card = json.loads((store.root / MODEL / "fp32" / "card.json").read_text())
+    card |= {"precision": precision}
+    card["files"].pop(PROGRAM_NAME, None)
+    card["files"] |= {PROGRAM_NAME: {"size_bytes": 1, "sha256": "0"}} if files is None else files
+    card["agreement"] |= {"images": 1000, "top1": top1}
+    folder = store.root / MODEL / precision
+    folder.mkdir(exist_ok=True)
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+def test_on_cuda_fp16_answers_where_its_gate_holds_and_int8_never(own: ArtefactStore) -> None:
+    with_int8(own)
+    for_cuda(own, "fp32")
+    first = choose(own, device="CUDA")
+    assert first.variant == Variant(MODEL, "fp32") and first.why_not_int8 is None
+    assert f"`ninefold models quantize {MODEL} --device CUDA`" in (first.why_not_faster or "")
+    for_cuda(own, "fp16", files={})
+    assert choose(own, device="CUDA").variant == Variant(MODEL, "fp32"), "that fp16 is OpenVINO's"
+    for_cuda(own, "fp16")
+    assert choose(own, device="CUDA:1").variant == Variant(MODEL, "fp16")
+    assert choose(own).variant == Variant(MODEL, "int8")
+    assert resolve(own, MODEL, "fp32", "CUDA") == Variant(MODEL, "fp32")
+    with pytest.raises(ModelMissing, match="not been built in int8 for CUDA on this server; it is there in fp32, fp16"):
+        resolve(own, MODEL, "int8", "CUDA")
+
+
+def test_fp16_that_agrees_too_seldom_leaves_it_to_fp32_and_the_reason_is_said(own: ArtefactStore) -> None:
+    for_cuda(own, "fp32")
+    for_cuda(own, "fp16", top1=0.5)
+    choice = choose(own, device="CUDA")
+    assert choice.variant == Variant(MODEL, "fp32") and "50.0% of 1000 pictures" in (choice.why_not_faster or "")
+
+
+def test_without_a_program_there_is_nothing_for_cuda_and_the_command_is_said(own: ArtefactStore) -> None:
+    with_int8(own)
+    assert is_built(own, MODEL) and not is_built(own, MODEL, "CUDA")
+    with pytest.raises(ModelMissing, match=f"`ninefold models build {MODEL} --device CUDA`"):
+        choose(own, device="CUDA")
+    for_cuda(own, "fp32")
+    assert is_built(own, MODEL, "CUDA")

@@ -53,6 +53,13 @@ def test_up_names_the_page_and_down_takes_the_data_along(tmp_path: Path) -> None
     assert "--volumes" in calls[-1]
 
 
+def test_an_overlay_is_one_more_file(tmp_path: Path) -> None:
+    assert compose(tmp_path, "exit 0", "up", "gpu", NINEFOLD_REVISION="abc").returncode == 0
+    files = f"--file {ROOT / 'docker-compose.yml'} --file {ROOT / 'docker-compose.gpu.yml'}"
+    calls = [call for call in (tmp_path / "calls").read_text().splitlines() if "--file" in call]
+    assert [files in call for call in calls] == [True, True]
+
+
 def test_containers_that_do_not_come_up_are_one_sentence(tmp_path: Path) -> None:
     done = compose(tmp_path, 'case "$*" in *" up "*) exit 1;; esac', "up", NINEFOLD_REVISION="abc")
     assert done.returncode == 1 and "the containers are not up" in done.stderr

@@ -1,0 +1,51 @@
+"""Which engine computes on which device, and whether this machine has the device: the one door to both engines.
+
+OpenVINO computes on CPUs, Intel's GPUs and NPUs; torch on CUDA devices, and is imported for those alone.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from inference.artefacts import Artefact
+from inference.classifier import Classifier
+from inference.devices import is_cuda
+from inference.openvino_classifier import OpenVinoClassifier, cpu_count, why_no_device
+
+_LANES_ON_CUDA = 2
+"""One batch is copied while another is computed. More would make the batches smaller."""
+
+
+def load(artefact: Artefact, *, threads: int | None = None, device: str = "CPU") -> Classifier:
+    """The artefact on a device, for `threads` calls at once (default: what `lanes` says).
+
+    Raises DamagedArtefact; ModelMissing where the device cannot compute it.
+    """
+    threads = threads or lanes(device)
+    if not is_cuda(device):
+        return OpenVinoClassifier(artefact, threads, device)
+    from inference.torch_runners import load_on_torch, torch_device  # noqa: PLC0415  # seconds, and not on every machine
+
+    return load_on_torch(artefact, torch_device(device), threads)
+
+
+def lanes(device: str) -> int:
+    """How many threads keep the device at work: on a CPU they do all of it, beside an accelerator they wait for it."""
+    if is_cuda(device):
+        return _LANES_ON_CUDA
+    return cpu_count() if device == "CPU" else 2 * cpu_count()
+
+
+def why_not(device: str) -> str | None:
+    """Why nothing can be computed on the device here, in words; None: it can."""
+    if not is_cuda(device):
+        return why_no_device(device)
+    if find_spec("torch") is None:
+        return "CUDA needs torch, which is not installed: requirements/backend-gpu.txt names it"
+    from inference.torch_runners import NoDevice, torch_device  # noqa: PLC0415
+
+    try:
+        torch_device(device)
+    except NoDevice as error:
+        return str(error)
+    return None

@@ -58,7 +58,7 @@ class Artefact:
         for name, entry in self.card.files.items():
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != entry.sha256:
-                command = "build" if self.card.precision == "fp32" else "quantize"
+                command = {"fp32": "build", "pruned": "prune"}.get(self.card.precision, "quantize")
                 raise DamagedArtefact(
                     f"{path} is not the file that its card describes. "
                     f"Make it anew: ninefold models {command} {self.card.model} --force"

@@ -16,8 +16,9 @@ from contract.transform import Pixels
 from inference.artefacts import Artefact
 from inference.choice import ModelMissing
 from inference.classifier import Logits, check_pixels
+from inference.ir import MODEL_NAME, read_network
 
-MODEL_NAME = "model.xml"
+__all__ = ["MODEL_NAME", "OpenVinoClassifier", "cpu_count", "has_bf16"]
 
 
 class OpenVinoClassifier:
@@ -33,10 +34,10 @@ class OpenVinoClassifier:
             )
         self._side = artefact.card.transform.crop
         self._classes = len(artefact.card.labels)
-        self.memory_bytes = 2 * artefact.card.size_bytes
+        self.memory_bytes = 2 * artefact.card.loaded_bytes
         streams = threads or cpu_count()
         core = ov.Core()
-        network = core.read_model(artefact.folder / MODEL_NAME)
+        network = read_network(core, artefact.folder)
         network.reshape([1, self._side, self._side, 3])
         compiled = core.compile_model(network, device, _options(device, artefact.card.precision, streams))
         self._requests: LifoQueue[ov.InferRequest] = LifoQueue()

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from cli.console import err, fail, out
+from cli.prune import prune
 from inference.artefacts import ArtefactStore, DamagedArtefact, Variant
 from inference.card import BadCard
 from inference.catalogue import BY_NAME, CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL
@@ -18,6 +19,7 @@ from inference.choice import ModelMissing, ModelUnknown, choose, made_of, resolv
 from inference.classifier import WrongAnswer
 
 app = typer.Typer(help="Build models, and list them.", no_args_is_help=True)
+app.command()(prune)
 
 ModelsDir = Annotated[
     Path, typer.Option("--models-dir", envvar="NINEFOLD_MODELS_DIR", help="The folder of all artefacts.")

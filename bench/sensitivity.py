@@ -22,7 +22,7 @@ from contract.transform import Pixels
 from inference.artefacts import ArtefactStore, Variant
 from inference.catalogue import BY_NAME
 from inference.classifier import Logits, softmax
-from inference.openvino_classifier import MODEL_NAME
+from inference.ir import MODEL_NAME
 from modelzoo.photographs import bundled, crops
 from modelzoo.quantize import quantized
 

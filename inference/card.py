@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from contract.transform import TransformSpec
+from inference.pruning import Pruning
+from inference.pruning import from_dict as pruning_from_dict
 
 CARD_FORMAT = 1
 CARD_NAME = "card.json"
@@ -88,11 +90,18 @@ class Card:
     """What int8 was calibrated on, in words."""
     computed_in: str | None = None
     """What a lower precision's floating-point layers were computed in when it was measured: f32, f16 or bf16."""
+    pruning: Pruning | None = None
+    """How a pruned artefact came about, and what it cost."""
 
     @property
     def size_bytes(self) -> int:
         """What the artefact's files take on disk."""
         return sum(entry.size_bytes for entry in self.files.values())
+
+    @property
+    def loaded_bytes(self) -> int:
+        """What the files take once they are unpacked."""
+        return self.pruning.loaded_bytes if self.pruning else self.size_bytes
 
     def write(self, folder: Path) -> None:
         """Writes card.json into `folder`."""
@@ -130,4 +139,5 @@ def _from_dict(data: dict[str, Any]) -> Card:
         built_at=data["built_at"],
         calibration=data.get("calibration"),
         computed_in=data.get("computed_in"),
+        pruning=pruning_from_dict(data["pruning"]) if data.get("pruning") else None,
     )

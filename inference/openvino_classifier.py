@@ -20,8 +20,8 @@ from inference.card import Card
 from inference.choice import ModelMissing
 from inference.classifier import Logits, check_pixels
 from inference.devices import PROGRAM_NAME
+from inference.ir import MODEL_NAME, read_network
 
-MODEL_NAME = "model.xml"
 _AT_WORK = 50_000_000
 _VIRTUAL = ("AUTO", "BATCH", "HETERO", "MULTI")
 _NEEDS = {"fp32": "FP32", "pruned": "FP32", "bf16": "BF16"}
@@ -40,7 +40,7 @@ class OpenVinoClassifier:
         self.memory_bytes = _memory(artefact.card)
         streams = threads or cpu_count()
         core = ov.Core()
-        network = core.read_model(artefact.folder / MODEL_NAME)
+        network = read_network(core, artefact.folder)
         network.reshape([1, self._side, self._side, 3])
         self._compiled = core.compile_model(network, device, _options(device, artefact.card.precision, streams))
         self._requests: LifoQueue[ov.InferRequest] = LifoQueue()
@@ -73,7 +73,7 @@ class OpenVinoClassifier:
 def _memory(card: Card) -> int:
     """About the bytes that a loaded artefact takes: its file, its weights as compiled (those of fp16 are float32
     there), and what is at work. Held to what was measured by tests/inference/test_memory.py."""
-    return (3 if card.precision == "fp16" else 2) * card.size_bytes + _AT_WORK
+    return (3 if card.precision == "fp16" else 2) * card.loaded_bytes + _AT_WORK
 
 
 def _shareable(image: Pixels) -> Pixels:

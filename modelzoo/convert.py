@@ -9,7 +9,7 @@ from pathlib import Path
 import openvino as ov
 import torch
 
-from inference.openvino_classifier import MODEL_NAME
+from inference.ir import MODEL_NAME
 from inference.torch_classifier import Normalised
 from modelzoo.save import save_ir
 

@@ -19,7 +19,7 @@ from inference.artefacts import Artefact, Variant
 from inference.card import Agreement, Card
 from inference.choice import ModelMissing, why_missing
 from inference.classifier import Classifier, Logits, check_golden, golden_pixels, softmax
-from inference.openvino_classifier import MODEL_NAME
+from inference.ir import MODEL_NAME, read_network
 from modelzoo.export import INPUT, OUTPUT, Say, Wanted, judge, metadata
 from modelzoo.save import save_ir
 
@@ -88,7 +88,7 @@ def _artefact(wanted: Wanted) -> Artefact:
 
 
 def _read(artefact: Artefact) -> ov.Model:
-    return ov.Core().read_model(artefact.folder / MODEL_NAME)
+    return read_network(ov.Core(), artefact.folder)
 
 
 def _agreement(artefact: Artefact, reference: Classifier, candidate: Classifier) -> Agreement:

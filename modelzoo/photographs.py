@@ -88,6 +88,11 @@ def crops(files: Sequence[Path], count: int, spec: TransformSpec, *, least: floa
     return np.stack(made)
 
 
+def one_crop(path: Path, spec: TransformSpec, *, least: float, seed: Sequence[int]) -> Pixels:
+    """uint8[H,W,3]: one such part of one picture; the same one for the same `seed`. Raises NoPhotographs."""
+    return _crop(_open(path), np.random.default_rng(seed), least, spec)
+
+
 def _crop(picture: Image.Image, random: np.random.Generator, least: float, spec: TransformSpec) -> Pixels:
     share, shape = random.uniform(least, 1), np.exp(random.uniform(-0.3, 0.3))
     width, height = (

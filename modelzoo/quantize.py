@@ -30,7 +30,8 @@ from inference.catalogue import Model
 from inference.choice import ModelMissing
 from inference.classifier import Classifier, Logits, WrongAnswer, golden_pixels, softmax, top_k
 from inference.devices import PROGRAM_NAME
-from inference.openvino_classifier import MODEL_NAME, OpenVinoClassifier, has_bf16
+from inference.ir import MODEL_NAME
+from inference.openvino_classifier import OpenVinoClassifier, has_bf16
 from modelzoo.build import Say
 from modelzoo.photographs import CALIBRATION_CROPS, GATE_CROPS, Photographs, crops
 from modelzoo.programs import judged_on_torch

@@ -12,7 +12,8 @@ import pytest
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.catalogue import BY_NAME
 from inference.classifier import check_golden, golden_pixels
-from inference.openvino_classifier import MODEL_NAME, OpenVinoClassifier
+from inference.ir import MODEL_NAME
+from inference.openvino_classifier import OpenVinoClassifier
 from inference.torch_classifier import TorchClassifier
 from modelzoo.build import _probes
 from modelzoo.networks import build_network

@@ -17,7 +17,8 @@ from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.catalogue import BY_NAME
 from inference.choice import ModelMissing, choose, why_not_int8
 from inference.classifier import check_golden, golden_pixels
-from inference.openvino_classifier import MODEL_NAME, OpenVinoClassifier, has_bf16
+from inference.ir import MODEL_NAME
+from inference.openvino_classifier import OpenVinoClassifier, has_bf16
 from modelzoo.photographs import NoPhotographs, Photographs, bundled, crops, from_folder
 from modelzoo.quantize import convert_to_bf16, quantize
 

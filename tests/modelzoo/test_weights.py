@@ -213,7 +213,7 @@ def test_without_the_default_the_fallback_is_built_and_the_reason_kept(
     def unreachable(*_: object) -> None:
         raise WeightsMissing("the network is down")
 
-    def copy(model, into, local, say):
+    def copy(model, into, local, say, device):
         if model is RESNET:
             unreachable()
         target.publish(_variant(model), lambda folder: _copy_card(store, model, folder))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,42 @@ def test_the_cuda_engine_is_imported_by_engines_alone_and_only_when_it_loads(pac
             assert module == ROOT / "inference" / "engines.py"
             early = {node.module for node in outside_functions(tree) if isinstance(node, ast.ImportFrom)}
             assert "inference.torch_runners" not in early
+
+
+REQUIREMENTS = {
+    "backend": ("backend",),
+    "bench": ("bench", "backend", "cli", "modelzoo"),
+    "cli": ("cli",),
+    "contract": ("backend",),
+    "frontend": ("frontend",),
+    "glue_jobs": ("glue",),
+    "inference": ("backend", "backend-gpu"),
+    "localcloud": ("localcloud",),
+    "modelzoo": ("modelzoo",),
+}
+
+
+def pinned(*files: str) -> set[str]:
+    """The names of the packages that requirements files ask for by themselves."""
+    lines = [line for file in files for line in (ROOT / "requirements" / f"{file}.txt").read_text().splitlines()]
+    return {re.split(r"[=\[ ]", line)[0].lower().replace("_", "-") for line in lines if line and line[0] != "#"}
+
+
+@pytest.mark.parametrize("package", REQUIREMENTS)
+def test_what_is_imported_is_pinned_and_not_there_by_luck(package: str) -> None:
+    """What only comes along with another package goes with its next version."""
+    ours = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    names = (
+        {
+            name
+            for module in modules(package)
+            if "peers" not in module.parts  # they have an environment of their own
+            for name in imported(ast.walk(ast.parse(module.read_text())))
+        }
+        - sys.stdlib_module_names
+        - ours
+    )
+    known = packages_distributions()
+    brought_by = {name: {each.lower().replace("_", "-") for each in known.get(name, [name])} for name in names}
+    missing = {name for name, packages in brought_by.items() if not packages & pinned(*REQUIREMENTS[package])}
+    assert not missing

@@ -15,7 +15,7 @@ from inference.classifier import check_golden, golden_pixels
 from inference.ir import MODEL_NAME
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.torch_classifier import TorchClassifier
-from modelzoo.build import _probes
+from modelzoo.build import probes_of
 from modelzoo.networks import build_network
 from modelzoo.photographs import bundled
 from modelzoo.quantize import convert_to_fp16, quantize
@@ -40,7 +40,7 @@ def alone(artefact: Artefact, into: Path) -> ArtefactStore:
 def test_logits_are_torchs_within_a_thousandth_of_what_pictures_make_of_them(name: str, zoo_dir: Path) -> None:
     """Of the spread from picture to picture: random weights have a large part that is the same for all of them."""
     artefact, model = fp32(zoo_dir, name), BY_NAME[name]
-    pixels = np.concatenate([_probes(model.transform)[:5], golden_pixels(artefact)])
+    pixels = np.concatenate([probes_of(model.transform)[:5], golden_pixels(artefact)])
     ours = OpenVinoClassifier(artefact)(pixels)
     theirs = TorchClassifier(build_network(model, None), model.transform)(pixels)
     spread = float(theirs.std(axis=0).mean())
@@ -58,7 +58,7 @@ def test_int8_is_made_of_depthwise_convolutions_at_another_transform_too(zoo_dir
     kinds = [node.get_type_name() for node in _network(made).get_ops()]
     assert kinds.count("FakeQuantize") > 20
     assert made.card.size_bytes < source.card.size_bytes / 3
-    pixels = _probes(source.card.transform)
+    pixels = probes_of(source.card.transform)
     ours, theirs = OpenVinoClassifier(made)(pixels), OpenVinoClassifier(source)(pixels)
     # Random weights are no measure of int8's worth, but its logits must follow the picture as those of fp32 do (0.76
     # was seen; logits of other pictures give about 0).

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest  # type: ignore[import-untyped]  # scipy brings no types
 
 from contract.transform import Pixels, TransformSpec
 from inference.artefacts import Artefact, ArtefactStore, Variant, sha256_of

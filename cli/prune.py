@@ -57,7 +57,7 @@ def prune(  # noqa: PLR0913, PLR0917  # one for each word of the command
     steps: Annotated[int | None, typer.Option(min=1, help="How many batches; 300 without --epochs.")] = None,
     epochs: Annotated[float | None, typer.Option(min=0.01, help="The same in turns through the pictures.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, max=1, help="Adam's, at the start; it falls to 0.")] = 1e-4,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, max=1, help="Adam's, at the start; it falls to 0.")] = 5e-5,
     distillation: Annotated[
         float,
         typer.Option(min=0, max=1, help="With --data: how much of the loss is fp32's answer and not the label."),

@@ -64,7 +64,7 @@ class Settings:
     sparsity: float = 0.5
     steps: int = 300
     batch: int = 16
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-5
     distillation: float = 0.5
     seed: int = 0
 

@@ -34,36 +34,47 @@ PRUNING = Pruning(
 )
 
 
-@pytest.fixture
-def compressed(seeded: Artefact, tmp_path: Path) -> Artefact:
-    folder = tmp_path / "pruned"
-    shutil.copytree(seeded.folder, folder)
+@pytest.fixture(scope="module")
+def packed(efficientnet: Artefact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed") / "pruned"
+    shutil.copytree(efficientnet.folder, folder)
     compress_weights(folder)
+    return folder
+
+
+@pytest.fixture
+def compressed(efficientnet: Artefact, packed: Path, tmp_path: Path) -> Artefact:
+    folder = tmp_path / "pruned"
+    shutil.copytree(packed, folder)
     files = {path.name: FileEntry(path.stat().st_size, sha256_of(path)) for path in folder.iterdir()}
     files.pop("card.json")
-    card = replace(seeded.card, precision="pruned", files=files, pruning=PRUNING)
+    card = replace(efficientnet.card, precision="pruned", files=files, pruning=PRUNING)
     card.write(folder)
     return Artefact(folder, read_card(folder))
 
 
-def test_both_forms_are_the_same_network(seeded: Artefact, compressed: Artefact) -> None:
+def test_both_forms_are_the_same_network(efficientnet: Artefact, compressed: Artefact) -> None:
     assert COMPRESSED_NAME in compressed.card.files and not (compressed.folder / WEIGHTS_NAME).exists()
     packed = (compressed.folder / COMPRESSED_NAME).read_bytes()
-    assert lzma.decompress(packed) == (seeded.folder / WEIGHTS_NAME).read_bytes()
-    ours, theirs = (_constants(artefact.folder) for artefact in (compressed, seeded))
+    assert lzma.decompress(packed) == (efficientnet.folder / WEIGHTS_NAME).read_bytes()
+    ours, theirs = (_constants(artefact.folder) for artefact in (compressed, efficientnet))
     assert len(ours) > 20 and all((one == other).all() for one, other in zip(ours, theirs, strict=True))
 
 
-def test_a_classifier_takes_either_and_knows_what_it_holds_unpacked(seeded: Artefact, compressed: Artefact) -> None:
+def test_a_classifier_takes_either_and_knows_what_it_holds_unpacked(
+    efficientnet: Artefact, compressed: Artefact
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
-    ours, theirs = (OpenVinoClassifier(artefact, threads=1) for artefact in (compressed, seeded))
+    ours, theirs = (OpenVinoClassifier(artefact, threads=1) for artefact in (compressed, efficientnet))
     assert (ours(pixels) == theirs(pixels)).all()
     assert ours.memory_bytes == 2 * PRUNING.loaded_bytes
 
 
-def test_the_card_keeps_what_was_measured_and_one_without_it_is_read(seeded: Artefact, compressed: Artefact) -> None:
+def test_the_card_keeps_what_was_measured_and_one_without_it_is_read(
+    efficientnet: Artefact, compressed: Artefact
+) -> None:
     assert compressed.card.pruning == PRUNING
-    assert read_card(seeded.folder).pruning is None
+    assert read_card(efficientnet.folder).pruning is None
     text = (compressed.folder / "card.json").read_text()
     assert '"pruning": {' in text
     (compressed.folder / "card.json").write_text(text.replace('"pruning": {', '"elsewhere": {'))
@@ -73,7 +84,7 @@ def test_the_card_keeps_what_was_measured_and_one_without_it_is_read(seeded: Art
 def test_damage_is_told_with_the_command_that_mends_it(compressed: Artefact) -> None:
     path = compressed.folder / COMPRESSED_NAME
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DamagedArtefact, match=r"model\.bin\.xz .*ninefold models prune resnet18-seeded --force"):
+    with pytest.raises(DamagedArtefact, match=r"model\.bin\.xz .*ninefold models prune efficientnet_lite0 --force"):
         OpenVinoClassifier(compressed)
 
 

@@ -45,9 +45,7 @@ def test_top_k_out_of_range(server: Service, top_k: str) -> None:
 
 
 def test_an_unknown_model_or_precision(server: Service) -> None:
-    assert "Known models: resnet18, efficientnet_lite0" in refused(
-        server.post(PICTURE, model="x"), 404, "unknown_model"
-    )
+    assert "Known models: resnet18, resnet50" in refused(server.post(PICTURE, model="x"), 404, "unknown_model")
     refused(server.post(PICTURE, model="../../etc"), 404, "unknown_model")
     assert "fp32" in refused(server.post(PICTURE, precision="fp31"), 404, "unknown_model")
 

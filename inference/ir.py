@@ -15,8 +15,8 @@ import openvino as ov
 
 MODEL_NAME, WEIGHTS_NAME, COMPRESSED_NAME = "model.xml", "model.bin", "model.bin.xz"
 
-# Told that numbers are four bytes long, xz's second fastest level packs tighter than its default, four times as fast.
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 1, "lc": 0, "lp": 2, "pb": 2}]
+FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 1, "lc": 0, "lp": 2, "pb": 2}]
+"""xz's second fastest level, told that numbers are four bytes long (`python -m bench.pruning` compares)."""
 
 
 def read_network(core: ov.Core, folder: Path) -> ov.Model:
@@ -31,6 +31,6 @@ def compress_weights(folder: Path) -> int:
     """Puts model.bin.xz in the place of model.bin; returns how many bytes the weights are. Raises OSError."""
     plain = folder / WEIGHTS_NAME
     weights = plain.read_bytes()
-    (folder / COMPRESSED_NAME).write_bytes(lzma.compress(weights, filters=_FILTERS))
+    (folder / COMPRESSED_NAME).write_bytes(lzma.compress(weights, filters=FILTERS))
     plain.unlink()
     return len(weights)

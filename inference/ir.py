@@ -13,7 +13,9 @@ from pathlib import Path
 
 import openvino as ov
 
-MODEL_NAME, WEIGHTS_NAME, COMPRESSED_NAME = "model.xml", "model.bin", "model.bin.xz"
+from inference import devices
+
+MODEL_NAME, WEIGHTS_NAME, COMPRESSED_NAME = devices.MODEL_NAME, "model.bin", "model.bin.xz"
 _PRESET = 6
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from backend.api.errors import translate
 from backend.settings import Settings
 from inference import torch_runners
 from inference.openvino_classifier import cpu_count
@@ -122,6 +123,11 @@ def test_bf16_is_offered_only_where_it_can_be_made(
     with serve(models_dir) as server:
         command = f"ninefold models quantize {EFFICIENTNET} --precision bf16"
         assert (command in commands(model_of(server, EFFICIENTNET))) == there
+
+
+def test_a_device_without_room_is_a_503_in_words() -> None:
+    error = translate(MemoryError("cuda:0 has no room"))
+    assert (error.status, error.code) == (503, "no_memory") and "Try again later" in error.message
 
 
 def with_its_gate(cuda_dir: Path, folder: Path) -> Path:

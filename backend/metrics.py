@@ -17,7 +17,7 @@ from contract.shards import Counts
 from inference.scheduler import Inference, Priority, Scheduler
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_BATCH = (1, 2, 4, 8, 16, 32, 64)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:

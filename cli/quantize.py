@@ -48,7 +48,8 @@ def quantize(
     name = name or os.environ.get("NINEFOLD_MODEL") or None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is swept away
     try:
-        chosen = resolve(store, name, "fp32", device) if name else choose(store, device=device).variant
+        source = device if is_cuda(device) else "CPU"  # what OpenVINO reads is the same for all of its devices
+        chosen = resolve(store, name, "fp32", source) if name else choose(store, device=source).variant
     except (ModelMissing, ModelUnknown, BadCard) as error:
         fail(str(error), code=1)
     model, precision = BY_NAME[chosen.model], precision or cast(Precision, faster_precision(device))
@@ -67,7 +68,7 @@ def _make(model: Model, store: ArtefactStore, precision: Precision, calibration:
     make = (MAKERS_FOR_CUDA if is_cuda(device) else MAKERS)[precision]
     try:
         return make(model, store, from_folder(calibration) if calibration else bundled(), say)
-    except (NoPhotographs, ModelMissing, DamagedArtefact, WrongAnswer) as error:
+    except (NoPhotographs, ModelMissing, BadCard, DamagedArtefact, WrongAnswer) as error:
         fail(f"{precision} was not made: {error}", code=1)
     except OSError as error:
         fail(f"the artefact cannot be written to {store.root}: {error.strerror or error}", code=1)

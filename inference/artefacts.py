@@ -75,9 +75,10 @@ class ArtefactStore:
         folder = self.root / variant.model / variant.precision
         return Artefact(folder, read_card(folder)) if (folder / CARD_NAME).is_file() else None
 
-    def precisions(self, model: str) -> list[str]:
-        """The precisions that `model` was built in, in the catalogue's order."""
-        return [name for name in PRECISIONS if (self.root / model / name / CARD_NAME).is_file()]
+    def precisions(self, model: str, file: str = CARD_NAME) -> list[str]:
+        """The precisions that `model` was built in, in the catalogue's order; those alone that have such a file."""
+        folders = [(name, self.root / model / name) for name in PRECISIONS]
+        return [name for name, at in folders if (at / CARD_NAME).is_file() and (at / file).is_file()]
 
     def all(self) -> list[Artefact]:
         """Every readable artefact of a catalogued model, in the catalogue's order."""

@@ -48,6 +48,10 @@ class WrongAnswer(Exception):
     """A classifier that has no answer, or not the expected one. One that fails its golden image must not serve."""
 
 
+class DeviceLost(Exception):
+    """A device that answers this process no more; only a new process may have it again."""
+
+
 def softmax(logits: Logits) -> npt.NDArray[np.float64]:
     """float32[…,C] → float64[…,C], each row adding up to 1."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))

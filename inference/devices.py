@@ -5,6 +5,11 @@ What a device asks of an artefact is here, without either engine, because the ch
 
 from __future__ import annotations
 
+import re
+
+MODEL_NAME = "model.xml"
+"""The network as OpenVINO reads it; its weights lie beside it."""
+
 PROGRAM_NAME = "network.pt2"
 """The network as torch runs it: exported, without the classes it was made of; float[N,3,H,W] normalised → logits."""
 
@@ -12,6 +17,28 @@ PROGRAM_NAME = "network.pt2"
 def is_cuda(device: str) -> bool:
     """Whether torch computes there, and not OpenVINO."""
     return device.partition(":")[0] == "CUDA"
+
+
+def is_a_name(device: str) -> bool:
+    """Whether a device may be called so, here or on another machine."""
+    return re.fullmatch(r"(CPU|GPU|NPU)(\.\d+)*|CUDA(:\d+)?|(AUTO|BATCH|HETERO|MULTI)(:.+)?", device) is not None
+
+
+def has_float32(device: str) -> bool:
+    """False where an NPU computes, or may have to: it knows fp16 and int8 alone."""
+    return not any(name.strip().startswith("NPU") for name in re.split("[:,]", device))
+
+
+def file_for(device: str) -> str:
+    """The file that an artefact must have to be read for this device."""
+    return PROGRAM_NAME if is_cuda(device) else MODEL_NAME
+
+
+def computes(device: str, precision: str) -> bool:
+    """Whether this kind of device computes in the precision, whatever is built."""
+    if is_cuda(device):
+        return precision in ("fp32", "bf16", "fp16")
+    return has_float32(device) or precision in ("fp16", "int8")
 
 
 def faster_precision(device: str) -> str:

@@ -5,8 +5,10 @@ OpenVINO computes on CPUs, Intel's GPUs and NPUs; torch on CUDA devices, and is 
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 
+from inference import openvino_classifier
 from inference.artefacts import Artefact
 from inference.classifier import Classifier
 from inference.devices import is_cuda
@@ -34,6 +36,16 @@ def lanes(device: str) -> int:
     if is_cuda(device):
         return _LANES_ON_CUDA
     return cpu_count() if device == "CPU" else 2 * cpu_count()
+
+
+@cache
+def has_bf16(device: str) -> bool:
+    """Whether bf16 can be made and computed here: on CUDA by the device, else by the processor, which makes it."""
+    if not is_cuda(device):
+        return openvino_classifier.has_bf16()
+    from inference.torch_runners import computes_bf16, torch_device  # noqa: PLC0415
+
+    return computes_bf16(torch_device(device))
 
 
 def why_not(device: str) -> str | None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import openvino as ov
 
-MODEL_NAME, WEIGHTS_NAME, COMPRESSED_NAME = "model.xml", "model.bin", "model.bin.xz"
+from inference import devices
+
+MODEL_NAME, WEIGHTS_NAME, COMPRESSED_NAME = devices.MODEL_NAME, "model.bin", "model.bin.xz"
 
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 1, "lc": 0, "lp": 2, "pb": 2}]
 """xz's second fastest level, told that numbers are four bytes long (`python -m bench.pruning` compares)."""

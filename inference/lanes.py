@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from contract.transform import Pixels
-from inference.classifier import Classifier, Logits
+from inference.classifier import Classifier, DeviceLost, Logits
 
 Make = Callable[[], Pixels]
 """Makes the pixels of one image, uint8[H,W,3], in the thread that is about to classify it."""
@@ -57,6 +57,7 @@ class Lanes:
         self._loop = asyncio.get_running_loop()
         self._heap: list[Work] = []
         self._changed = threading.Condition()
+        self._lost: DeviceLost | None = None
         self.stopping = False
         self._threads = [
             threading.Thread(target=self._run, name=f"inference-{number}", daemon=True) for number in range(count)
@@ -73,6 +74,9 @@ class Lanes:
         """Their futures are set in the event loop; whoever cancels one is passed over."""
         with self._changed:
             for work in works:
+                if self._lost:
+                    work.done.set_exception(self._lost)
+                    continue
                 heapq.heappush(self._heap, work)
             self._changed.notify(len(works))
 
@@ -90,9 +94,21 @@ class Lanes:
     def _run(self) -> None:
         while batch := self._take():
             outcome = _compute(batch)
+            lost = outcome.error if isinstance(outcome.error, DeviceLost) else None
+            if lost:
+                batch += self._give_up(lost)
             with suppress(RuntimeError):  # the event loop has ended meanwhile
                 self._loop.call_soon_threadsafe(_deliver, batch, outcome)
             del batch, outcome  # a lane that waits holds neither pixels nor a classifier
+            if lost:
+                return
+
+    def _give_up(self, lost: DeviceLost) -> list[Work]:
+        """What waits, which nothing will compute any more."""
+        with self._changed:
+            self._lost = lost
+            waiting, self._heap = self._heap, []
+            return waiting
 
     def _take(self) -> list[Work]:
         """The most urgent work, with what fits into the same call; nothing when all is over."""

@@ -14,7 +14,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -229,8 +229,14 @@ class Scheduler:
         return self._loaded[variant]
 
     async def _load_classifier(self, variant: Variant) -> Classifier:
+        load = partial(asyncio.get_running_loop().run_in_executor, self._makers, self._load, variant)
+        classifier: Classifier | None = None
         try:
-            classifier = await asyncio.get_running_loop().run_in_executor(self._makers, self._load, variant)
+            with suppress(MemoryError):
+                classifier = await load()
+            if classifier is None:
+                self._make_room(self._memory_budget + 1)  # whatever has no work goes
+                classifier = await load()
             self._make_room(classifier.memory_bytes)
             self._loaded[variant] = classifier
             return classifier

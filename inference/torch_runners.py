@@ -20,11 +20,11 @@ from inference.artefacts import Artefact
 from inference.batch_sizes import MOST
 from inference.batched_classifier import BatchedClassifier, Runner
 from inference.choice import ModelMissing
-from inference.classifier import Logits
+from inference.classifier import DeviceLost, Logits
 from inference.devices import PROGRAM_NAME
 
 _WARM_UPS = 3
-TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "pruned": torch.float32}
+TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _one_loads = threading.Lock()
 """One capture at a time is what CUDA takes, and the memory is measured before and after."""
 
@@ -66,6 +66,11 @@ class Network(torch.nn.Module):
         return logits.float()
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device has bf16 in hardware; a CPU, which only plays one, may."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def load_program(artefact: Artefact, device: torch.device) -> torch.fx.GraphModule:
     """The exported network on a device, in float32. Raises ModelMissing where the artefact has none."""
     if PROGRAM_NAME not in artefact.card.files:
@@ -82,7 +87,7 @@ def load_on_torch(
     precision = artefact.card.precision
     if precision not in TYPES:
         raise ModelMissing(f"{artefact.variant} is not for CUDA, which computes {', '.join(TYPES)}.")
-    if precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+    if precision == "bf16" and not computes_bf16(device):
         raise ModelMissing(f"{artefact.variant} needs a GPU that computes bf16 in hardware; this one does not.")
     with _one_loads:
         before = _reserved(device)
@@ -192,13 +197,21 @@ class CapturedRunner:
         self._graphs.pop(size).reset()
 
     def run(self, size: int) -> Logits:
-        """float32[size,C] of the first `size` images that are staged; the next call writes over it."""
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
-            self._pixels[:size].copy_(self._from[:size], non_blocking=True)
-            self._graphs[size].replay()
-            self._to[:size].copy_(self._answers[:size], non_blocking=True)
-            self._done.record(self._stream)
-        self._done.synchronize()
+        """float32[size,C] of the first `size` images that are staged; the next call writes over it.
+
+        Raises DeviceLost: after an error of its own CUDA refuses a process everything.
+        """
+        try:
+            with torch.inference_mode(), torch.cuda.stream(self._stream):
+                self._pixels[:size].copy_(self._from[:size], non_blocking=True)
+                self._graphs[size].replay()
+                self._to[:size].copy_(self._answers[:size], non_blocking=True)
+                self._done.record(self._stream)
+            self._done.synchronize()
+        except RuntimeError as error:
+            if _for_want_of_memory(error):
+                raise
+            raise DeviceLost(f"{self._device} is lost to this process: {error}") from error
         return self._logits[:size]
 
     def _compute(self, size: int) -> None:

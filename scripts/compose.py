@@ -17,7 +17,7 @@ from scripts.refusal import AGAIN, Refusal, guarded, speak
 ROOT = Path(__file__).resolve().parent.parent
 OVERLAYS = {name: f"docker-compose.{name}.yml" for name in ("gpu", "accelerator")}
 _ANSWER_SECONDS = 20
-_READY_SECONDS = 180
+_READY_SECONDS, _READY_SECONDS_ON_A_DEVICE = 180, 600
 
 
 def main() -> int:
@@ -32,9 +32,8 @@ def main() -> int:
         os.environ["NINEFOLD_REVISION"] = revision()
     speak("Building the images (the first time PyTorch is fetched for the models' stage: 200 MB to 3 GB) …")
     files = [str(ROOT / OVERLAYS[each]) for each in words[1:]]
-    if _compose("build", files=files) or _compose(
-        "up", "--detach", "--wait", "--wait-timeout", str(_READY_SECONDS), files=files
-    ):
+    seconds = str(_READY_SECONDS_ON_A_DEVICE if files else _READY_SECONDS)
+    if _compose("build", files=files) or _compose("up", "--detach", "--wait", "--wait-timeout", seconds, files=files):
         raise Refusal("the containers are not up: see what Docker says above; `docker compose logs` has their words.")
     port = os.environ.get("NINEFOLD_PAGE_PORT") or "8501"
     speak(f"\nNinefold is ready: http://127.0.0.1:{port}\n`make down` ends it; uploads and results are gone then.")

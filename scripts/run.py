@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from inference.devices import faster_precision
 from scripts.package import package
 from scripts.parts import (
     Errand,
@@ -196,14 +197,15 @@ def ensure_model() -> None:
 
 
 def errands(environment: Mapping[str, str]) -> list[Errand]:
-    """Making the int8 variant of what answers, unless it is there or another precision was asked for.
+    """Making int8 (fp16 on CUDA) of what answers, unless it is there or another precision was asked for.
 
     The server changes to it by itself. It takes a minute of both processors, so it stands behind everybody else.
     """
     if environment.get("NINEFOLD_PRECISION"):
         return []
     command = [*_POLITELY, sys.executable, "-m", "cli.main", "models", "quantize"]
-    return [Errand("int8", command, ROOT, {**environment, "PYTHONUNBUFFERED": "1"}, finish_seconds=1)]
+    precision = faster_precision(environment.get("NINEFOLD_DEVICE", "").strip().upper())
+    return [Errand(precision, command, ROOT, {**environment, "PYTHONUNBUFFERED": "1"}, finish_seconds=1)]
 
 
 # Where Linux shares the processor out by sessions, niceness counts within one only: there the session steps back.

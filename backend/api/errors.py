@@ -14,7 +14,7 @@ Below /v2 it is that of the Open Inference Protocol: {"error": message}.
     ├── keys_off, too_old (of a token)                                          409
     ├── overloaded 429 · not_ready 503        both with Retry-After
     ├── draining (of /readyz alone: about to stop, still answering)             503
-    ├── model_damaged                                                           503
+    ├── model_damaged · no_memory (for the model)                               503
     ├── no_evaluation 404 · evaluation_damaged, evaluation_newer                503
     ├── disk_full (no room for what is being uploaded)                          507
     ├── of a batch: see backend.batches.errors
@@ -77,6 +77,8 @@ def translate(error: Exception) -> ApiError:  # noqa: C901, PLR0911, PLR0912  # 
             return ApiError(429, "overloaded", message, retry_after=str(error.retry_after))
         case DamagedArtefact() | BadCard():
             return ApiError(503, "model_damaged", f"{error}.")
+        case MemoryError():
+            return ApiError(503, "no_memory", "The server's device has no memory for that now. Try again later.")
         case Closed():
             return not_ready("it is shutting down")
         case RequestValidationError():

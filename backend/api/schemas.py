@@ -90,14 +90,17 @@ class AbsentBody(BaseModel):
 
 
 class ModelBody(BaseModel):
-    """A model of the catalogue. `reason`: why it is missing, or why it is the default; `why_not_int8`: of the default,
-    why it answers in another precision; `absent`: what could be added, fp32 before all others."""
+    """A model of the catalogue. `reason`: why it is missing, or why it is the default; of the default, `faster`: the
+    precision that is the fastest here, `why_not_faster`: why it answers in another (`why_not_int8`: the
+    same where that is int8); `absent`: what could be added, fp32 before all others."""
 
     name: str
     title: str
     default: bool
     status: Literal["ready", "missing"]
     reason: str | None
+    faster: str | None
+    why_not_faster: str | None
     why_not_int8: str | None
     transform: TransformBody
     variants: list[VariantBody]

@@ -22,16 +22,11 @@ from backend.api.schemas import (
 from backend.predictor import Predictor
 from inference.artefacts import Artefact, ArtefactStore
 from inference.catalogue import CATALOGUE, PRECISIONS, Model
-from inference.choice import Choice, why_missing
+from inference.choice import Choice, adds, is_built, usable, why_missing
+from inference.devices import computes
+from inference.engines import has_bf16
 
 router = APIRouter(tags=["status"])
-_ADDED_BY = {
-    "fp32": "build {model}",
-    "bf16": "quantize {model} --precision bf16",
-    "fp16": "quantize {model} --precision fp16",
-    "int8": "quantize {model}",
-    "pruned": "prune {model} --data DIR",
-}
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
 
 
@@ -66,41 +61,43 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/v1/models")
 def models(request: Request) -> ModelsResponse:
-    """Every model of the catalogue: its variants here, or why it is missing."""
+    """Every model of the catalogue: its variants for the server's device, or why it is missing."""
     store: ArtefactStore = request.app.state.store
     choice: Choice = request.app.state.predictor.choice
+    device: str = request.app.state.settings.device
     built: dict[str, list[Artefact]] = {}
     for artefact in store.all():
-        built.setdefault(artefact.card.model, []).append(artefact)
+        if artefact.card.precision in usable(store, artefact.card.model, device):
+            built.setdefault(artefact.card.model, []).append(artefact)
     listed = [model for model in CATALOGUE if model.name in built or not model.for_measurements_only]
-    return ModelsResponse(models=[_model(model, built.get(model.name, []), choice, store) for model in listed])
+    return ModelsResponse(models=[_model(model, built.get(model.name, []), choice, store, device) for model in listed])
 
 
-def _model(model: Model, artefacts: list[Artefact], choice: Choice, store: ArtefactStore) -> ModelBody:
+def _model(model: Model, artefacts: list[Artefact], choice: Choice, store: ArtefactStore, device: str) -> ModelBody:
     default = choice.variant.model == model.name
-    reason = choice.reason if default else None if artefacts else why_missing(store, model.name)
+    reason = choice.reason if default else None if artefacts else why_missing(store, model.name, device)
     return ModelBody(
         name=model.name,
         title=model.title,
         default=default,
         status="ready" if artefacts else "missing",
         reason=reason,
+        faster=choice.faster if default else None,
+        why_not_faster=choice.why_not_faster if default else None,
         why_not_int8=choice.why_not_int8 if default else None,
         transform=TransformBody(**model.transform.to_dict()),
         variants=[_variant(artefact, choice) for artefact in artefacts],
-        absent=_absent(model, {artefact.card.precision for artefact in artefacts}),
+        absent=_absent(model, {artefact.card.precision for artefact in artefacts}, store, device),
     )
 
 
-def _absent(model: Model, there: set[str]) -> list[AbsentBody]:
-    """All other precisions are made of fp32. Random weights are for measurements: nobody is told to add more."""
+def _absent(model: Model, there: set[str], store: ArtefactStore, device: str) -> list[AbsentBody]:
+    """What the device could compute. All else is made of fp32; to random weights nobody is told to add more."""
     if model.for_measurements_only:
         return []
-    names = [name for name in PRECISIONS if name not in there] if "fp32" in there else ["fp32"]
-    return [
-        AbsentBody(precision=name, command=f"ninefold models {_ADDED_BY[name].format(model=model.name)}")
-        for name in names
-    ]
+    wanted = [name for name in PRECISIONS if computes(device, name) and (name != "bf16" or has_bf16(device))]
+    names = [name for name in wanted if name not in there] if is_built(store, model.name, device) else ["fp32"]
+    return [AbsentBody(precision=name, command=f"ninefold models {adds(name, model.name, device)}") for name in names]
 
 
 def _variant(artefact: Artefact, choice: Choice) -> VariantBody:

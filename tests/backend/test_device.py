@@ -6,18 +6,20 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import openvino as ov
 import pytest
 import torch
 from pydantic import ValidationError
 
+from backend.api.errors import translate
 from backend.settings import Settings
 from inference import torch_runners
 from inference.openvino_classifier import cpu_count
 from tests import pictures
 from tests.backend.test_process import start_and_fail
-from tests.servers import process, serve
+from tests.servers import Service, process, serve
 
 EFFICIENTNET, RESNET = "efficientnet_lite0", "resnet18-seeded"
 NINE = [(name, pictures.sample(name)) for name in ("koala.jpg", "cat.jpg", "macaw.jpg")] * 3
@@ -69,6 +71,63 @@ def test_on_cuda_strangers_share_calls_and_int8_is_not_offered(cuda_dir: Path) -
         assert 1 < calls < 10, "the golden image's, and fewer than nine for the nine"
         refused = server.post(NINE[0], precision="int8")
         assert (refused.status_code, refused.json()["error"]["code"]) == (409, "model_missing")
+
+
+def model_of(server: Service, name: str) -> dict[str, Any]:
+    return next(model for model in server.client.get("/v1/models").json()["models"] if model["name"] == name)
+
+
+def commands(model: dict[str, Any]) -> list[str]:
+    return [absent["command"] for absent in model["absent"]]
+
+
+@pytest.mark.usefixtures("played")
+def test_on_cuda_only_what_torch_runs_is_listed_and_the_commands_are_for_cuda(
+    cuda_dir: Path, int8_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(cuda_dir / RESNET, tmp_path / RESNET)
+    shutil.copytree(cuda_dir / EFFICIENTNET, tmp_path / EFFICIENTNET)
+    shutil.copytree(int8_dir / EFFICIENTNET / "int8", tmp_path / EFFICIENTNET / "int8")
+    shutil.copytree(int8_dir / EFFICIENTNET / "int8", tmp_path / "resnet18" / "int8")  # for a CPU alone
+    card = tmp_path / "resnet18" / "int8" / "card.json"
+    card.write_text(card.read_text().replace(f'"model": "{EFFICIENTNET}"', '"model": "resnet18"'))
+    with serve(tmp_path, device="CUDA", model=EFFICIENTNET) as server:
+        default, other = model_of(server, EFFICIENTNET), model_of(server, "resnet18")
+        assert [variant["precision"] for variant in default["variants"]] == ["fp32"]
+        assert commands(default) == [
+            f"ninefold models quantize {EFFICIENTNET} --precision bf16 --device CUDA",
+            f"ninefold models quantize {EFFICIENTNET} --device CUDA",
+        ]
+        assert (default["faster"], default["why_not_int8"]) == ("fp16", None)
+        assert "--device CUDA" in default["why_not_faster"]
+        assert other["status"] == "missing" and commands(other) == ["ninefold models build resnet18 --device CUDA"]
+        metadata = server.client.get(f"/v2/models/{EFFICIENTNET}").json()
+        assert (metadata["versions"], metadata["platform"]) == (["fp32"], "pytorch_exported")
+
+
+def test_on_a_cpu_what_was_made_for_cuda_is_neither_listed_nor_ready(cuda_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(cuda_dir / RESNET, tmp_path / RESNET)
+    with serve(tmp_path, model=RESNET) as server:
+        listed = [variant["precision"] for variant in model_of(server, RESNET)["variants"]]
+        assert "fp32" in listed and "fp16" not in listed
+        assert "fp16" not in server.client.get(f"/v2/models/{RESNET}").json()["versions"]
+        assert server.client.get(f"/v2/models/{RESNET}/versions/fp32/ready").status_code == 200
+        assert server.client.get(f"/v2/models/{RESNET}/versions/fp16/ready").status_code == 503
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_bf16_is_offered_only_where_it_can_be_made(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr("backend.api.status.has_bf16", lambda _: there)
+    with serve(models_dir) as server:
+        command = f"ninefold models quantize {EFFICIENTNET} --precision bf16"
+        assert (command in commands(model_of(server, EFFICIENTNET))) == there
+
+
+def test_a_device_without_room_is_a_503_in_words() -> None:
+    error = translate(MemoryError("cuda:0 has no room"))
+    assert (error.status, error.code) == (503, "no_memory") and "Try again later" in error.message
 
 
 def with_its_gate(cuda_dir: Path, folder: Path) -> Path:

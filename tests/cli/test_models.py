@@ -134,6 +134,22 @@ def test_what_is_built_for_cuda_is_there_for_cuda(cuda_dir: Path) -> None:
     assert "seeded fp16 is there" in models("quantize", "resnet18-seeded", "--device", "cuda", *where).stderr
 
 
+def test_what_is_no_device_is_refused(tmp_path: Path) -> None:
+    for words in (["build", "resnet18", "--device", "cuda1"], ["quantize", "resnet18", "--device", "CUDDA"]):
+        refused = models(*words, "--models-dir", str(tmp_path))
+        assert refused.exit_code == 2 and "is no device" in refused.stderr
+
+
+def test_fp32_that_cannot_be_read_is_one_sentence_and_built_anew(models_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(models_dir / "resnet18-seeded", tmp_path / "resnet18-seeded")
+    (tmp_path / "resnet18-seeded" / "fp32" / "card.json").write_text("{")
+    where = ["--models-dir", str(tmp_path)]
+    refused = models("quantize", "resnet18-seeded", *where)
+    assert refused.exit_code == 1 and "cannot be read" in refused.stderr and "anew" in refused.stderr
+    built = models("build", "resnet18-seeded", *where)
+    assert built.exit_code == 0 and "is ready" in built.stderr
+
+
 def test_for_cuda_fp16_is_made_of_what_was_built_for_cuda(models_dir: Path) -> None:
     where = ["--models-dir", str(models_dir), "--device", "CUDA:1"]
     for words in (["quantize", "efficientnet_lite0", *where], ["quantize", *where]):

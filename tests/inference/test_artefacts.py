@@ -12,10 +12,11 @@ LITE = Variant("efficientnet_lite0", "fp32")
 
 
 def copied(artefact: Artefact, root: Path, model: str, precision: str = "fp32") -> ArtefactStore:
-    """A store with the artefact's card under another name: enough for every question about what is there."""
+    """A store with the artefact's card and network, by another name: enough to ask what is there."""
     folder = root / model / precision
     folder.mkdir(parents=True)
-    shutil.copy(artefact.folder / "card.json", folder)
+    for name in ("card.json", "model.xml"):
+        shutil.copy(artefact.folder / name, folder)
     return ArtefactStore(root)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from inference.artefacts import ArtefactStore, Variant
-from inference.choice import ModelMissing, choose, is_built, resolve
-from inference.devices import PROGRAM_NAME
+from inference.choice import ModelMissing, choose, is_built, resolve, usable
+from inference.devices import MODEL_NAME, PROGRAM_NAME, is_a_name
 
 MODEL = "efficientnet_lite0"
 
@@ -30,6 +30,7 @@ def with_int8(store: ArtefactStore, **changes: Any) -> None:
     folder = store.root / MODEL / "int8"
     folder.mkdir()
     (folder / "card.json").write_text(json.dumps(card | changes))
+    (folder / MODEL_NAME).touch()
 
 
 def test_int8_answers_where_the_gate_of_its_card_holds(own: ArtefactStore) -> None:
@@ -80,6 +81,7 @@ def for_cuda(store: ArtefactStore, precision: str, top1: float = 0.99, files: di
     folder = store.root / MODEL / precision
     folder.mkdir(exist_ok=True)
     (folder / "card.json").write_text(json.dumps(card))
+    (folder / (PROGRAM_NAME if files is None else MODEL_NAME)).touch()
 
 
 def test_on_cuda_fp16_answers_where_its_gate_holds_and_int8_never(own: ArtefactStore) -> None:
@@ -90,7 +92,12 @@ def test_on_cuda_fp16_answers_where_its_gate_holds_and_int8_never(own: ArtefactS
     assert f"`ninefold models quantize {MODEL} --device CUDA`" in (first.why_not_faster or "")
     for_cuda(own, "fp16", files={})
     assert choose(own, device="CUDA").variant == Variant(MODEL, "fp32"), "that fp16 is OpenVINO's"
+    assert usable(own, MODEL, "CUDA") == ["fp32"] and usable(own, MODEL, "GPU") == ["fp32", "fp16", "int8"]
+    (own.root / MODEL / "fp16" / MODEL_NAME).unlink()
     for_cuda(own, "fp16")
+    assert usable(own, MODEL, "CUDA") == ["fp32", "fp16"] and usable(own, MODEL, "CPU") == ["fp32", "int8"]
+    with pytest.raises(ModelMissing, match="not been built in fp16 for CPU on this server"):
+        resolve(own, MODEL, "fp16")
     assert choose(own, device="CUDA:1").variant == Variant(MODEL, "fp16")
     assert choose(own).variant == Variant(MODEL, "int8")
     assert resolve(own, MODEL, "fp32", "CUDA") == Variant(MODEL, "fp32")
@@ -112,3 +119,40 @@ def test_without_a_program_there_is_nothing_for_cuda_and_the_command_is_said(own
         choose(own, device="CUDA")
     for_cuda(own, "fp32")
     assert is_built(own, MODEL, "CUDA")
+
+
+def test_a_model_without_fp32_that_can_be_read_is_not_built(own: ArtefactStore) -> None:
+    with_int8(own)
+    (own.root / MODEL / "fp32" / "card.json").write_text("{")
+    assert not is_built(own, MODEL)
+    shutil.rmtree(own.root / MODEL / "fp32")
+    assert not is_built(own, MODEL) and choose(own).variant == Variant(MODEL, "int8")
+
+
+def test_on_cuda_the_fallback_answers_where_the_default_is_there_for_a_cpu_alone(own: ArtefactStore) -> None:
+    shutil.copytree(own.root / MODEL, own.root / "resnet18")
+    for_cuda(own, "fp32")
+    choice = choose(own, device="CUDA")
+    assert choice.variant == Variant(MODEL, "fp32")
+    assert "not made for CUDA. The command `ninefold models build resnet18 --device CUDA`" in choice.reason
+    assert choose(own).variant.model == "resnet18"
+
+
+def test_an_npu_answers_in_what_it_computes_and_without_that_the_command_is_said(own: ArtefactStore) -> None:
+    with pytest.raises(ModelMissing, match=f"no float32. The command `ninefold models quantize {MODEL}` adds it"):
+        choose(own, device="NPU")
+    with_int8(own, agreement={"top1": 0.9})
+    choice = choose(own, device="NPU")
+    assert choice.variant == Variant(MODEL, "int8") and "although it has the top-1 of fp32 on 90.0%" in choice.reason
+    assert choose(own, device="GPU").variant == Variant(MODEL, "fp32")
+    assert usable(own, MODEL, "HETERO:NPU,CPU") == ["int8"] and is_built(own, MODEL, "NPU")
+
+
+@pytest.mark.parametrize("name", ["CPU", "GPU.1", "CUDA:1", "AUTO", "AUTO:GPU,CPU", "MULTI:GPU.0,NPU"])
+def test_names_of_devices(name: str) -> None:
+    assert is_a_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "CUDA1", "CUDDA", "CUDA:", "CPU:1", "GPUS", "TPU"])
+def test_other_words_name_no_device(name: str) -> None:
+    assert not is_a_name(name)

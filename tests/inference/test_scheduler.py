@@ -9,7 +9,7 @@ import pytest
 
 from contract.transform import Pixels
 from inference.artefacts import Variant
-from inference.classifier import Logits
+from inference.classifier import DeviceLost, Logits
 from inference.scheduler import Closed, Inference, Overloaded, Priority, Scheduler
 
 A, B, C = (Variant(name, "fp32") for name in "abc")
@@ -303,3 +303,43 @@ def test_no_images_are_no_submission() -> None:
             await scheduler.submit(A, images(), INTERACTIVE)
 
     run(test)
+
+
+def test_a_device_that_is_lost_ends_the_lane_and_what_waits_is_told() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        fake.error = DeviceLost("gone")
+        fake.gate.clear()
+        works = [asyncio.create_task(scheduler.submit(A, images(value), INTERACTIVE)) for value in (1, 2, 3)]
+        await until(lambda: fake.calls)
+        await asyncio.sleep(0.05)
+        fake.gate.set()
+        outcomes = await asyncio.gather(*works, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [DeviceLost] * 3 and fake.calls == [[1]]
+        await until(lambda: not scheduler.alive)
+        with pytest.raises(Closed):
+            await scheduler.submit(A, images(4), INTERACTIVE)
+
+    run(test)
+
+
+def test_where_memory_is_wanting_what_is_idle_goes_and_it_is_tried_once_more() -> None:
+    held: list[Variant] = []
+
+    def load(variant: Variant) -> FakeClassifier:
+        held.append(variant)
+        if variant == C or (variant == B and held.count(B) == 1):
+            raise MemoryError("no room")
+        return FakeClassifier()
+
+    async def main() -> None:
+        scheduler = Scheduler(load, lanes=1)
+        try:
+            await scheduler.submit(A, images(1), INTERACTIVE)
+            await scheduler.submit(B, images(1), INTERACTIVE)
+            assert scheduler.loaded == [B] and held == [A, B, B]
+            with pytest.raises(MemoryError):
+                await scheduler.submit(C, images(1), INTERACTIVE)
+        finally:
+            await scheduler.close()
+
+    asyncio.run(main())

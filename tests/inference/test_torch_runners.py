@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,10 +20,10 @@ from inference.artefacts import Artefact, ArtefactStore, DamagedArtefact, Varian
 from inference.batched_classifier import BatchedClassifier
 from inference.catalogue import BY_NAME
 from inference.choice import ModelMissing
-from inference.classifier import Classifier, check_golden, golden_pixels, softmax
+from inference.classifier import Classifier, DeviceLost, check_golden, golden_pixels, softmax
 from inference.devices import PROGRAM_NAME
 from inference.torch_classifier import TorchClassifier
-from inference.torch_runners import NoDevice, host_memory, load_on_torch, torch_device
+from inference.torch_runners import CapturedRunner, NoDevice, host_memory, load_on_torch, torch_device
 from modelzoo.networks import build_network
 from modelzoo.programs import judged_on_torch
 from modelzoo.weights import obtain
@@ -158,3 +160,19 @@ def test_without_a_device_memory_is_ordinary_and_the_reason_is_in_words() -> Non
 def test_both_engines_keep_to_the_seam(loaded: dict[str, BatchedClassifier]) -> None:
     seam: Classifier = loaded["resnet18-seeded"]
     assert seam.max_batch == 4 and seam.memory_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [(RuntimeError("CUDA error: an illegal memory access"), DeviceLost), (torch.OutOfMemoryError(), RuntimeError)],
+)
+def test_an_error_of_cudas_in_a_call_means_that_the_device_is_lost(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, becomes: type[Exception]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    runner = CapturedRunner.__new__(CapturedRunner)
+    runner._device, runner._stream = torch.device("cuda", 0), None
+    runner._pixels, runner._from = torch.zeros(1), torch.zeros(1)
+    runner._graphs = {1: Mock(replay=Mock(side_effect=error))}
+    with pytest.raises(becomes):
+        runner.run(1)

@@ -15,7 +15,7 @@ from PIL import Image
 from contract.transform import TransformSpec, to_pixels
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.catalogue import BY_NAME
-from inference.choice import ModelMissing, choose, why_not_int8
+from inference.choice import ModelMissing, choose, why_not_faster
 from inference.classifier import check_golden, golden_pixels
 from inference.ir import MODEL_NAME
 from inference.openvino_classifier import OpenVinoClassifier, has_bf16
@@ -84,7 +84,7 @@ def test_a_poor_calibration_is_published_with_its_poor_figure_and_is_not_the_def
     store = ArtefactStore(tmp_path)
     made = quantize(BY_NAME["resnet18-seeded"], store, bundled(), calibration_crops=4, gate_crops=8)
     assert made.card.agreement.images == 8
-    assert "8 pictures; 94% of at least 1000" in (why_not_int8(store, "resnet18-seeded") or "")
+    assert "8 pictures; 94% of at least 1000" in (why_not_faster(store, "resnet18-seeded") or "")
     assert OpenVinoClassifier(made)(golden_pixels(made)).shape == (1, 1000)
 
 

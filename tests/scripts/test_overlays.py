@@ -66,6 +66,13 @@ def test_the_gpu_is_reserved_and_the_accelerators_device_is_passed_on() -> None:
     assert ":?" in accelerator["group_add"][0]
 
 
+def test_on_a_gpu_several_variants_have_room_and_the_start_may_take_its_time() -> None:
+    gpu = backend("gpu")
+    room = int(default(gpu["environment"]["NINEFOLD_MODEL_MEMORY_MB"]))
+    assert room > 3 * Settings.model_fields["model_memory_mb"].default
+    assert gpu["healthcheck"] == {"start_period": "10m"}, "what is asked is the image's own"
+
+
 def test_each_deployment_has_its_stages_and_the_cpus_is_the_default() -> None:
     assert re.search(r"^ARG DEPLOYMENT=cpu$", DOCKERFILE.split("FROM", 1)[0], re.MULTILINE)
     for name in ("cpu", *OVERLAYS):

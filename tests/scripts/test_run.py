@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from scripts.run import read_places, the_parts
+from scripts.run import errands, read_places, the_parts
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"NINEFOLD_PORT": "API", "NINEFOLD_PAGE_PORT": "page", "NINEFOLD_CLOUD_PORT": "cloud"}
@@ -264,3 +264,8 @@ def test_the_server_is_told_of_the_cloud_and_of_nothing_else_that_is_aws() -> No
     assert not {"AWS_PROFILE", "AWS_ENDPOINT_URL"} & {*api.env, *cloud.env}
     assert api.env["NO_PROXY"] == "b,127.0.0.1,localhost"
     assert page.env["NINEFOLD_API_URL"] == page.env["NINEFOLD_PUBLIC_API_URL"] == "http://127.0.0.1:8000"
+
+
+def test_the_errand_is_called_by_what_it_makes() -> None:
+    assert [errand.name for errand in errands({"NINEFOLD_DEVICE": "cuda:1"})] == ["fp16"]
+    assert [errand.name for errand in errands({})] == ["int8"] and not errands({"NINEFOLD_PRECISION": "fp32"})

@@ -23,8 +23,9 @@ from backend.metrics import Metrics
 from backend.predictor import Predictor
 from contract.transform import BadImage
 from inference.artefacts import Variant
-from inference.choice import ModelMissing
+from inference.choice import ModelMissing, usable
 from inference.classifier import Logits, WrongAnswer, top_k
+from inference.devices import is_cuda
 from inference.scheduler import Priority
 
 EXTENSIONS = ("binary_tensor_data", "classification")
@@ -109,11 +110,11 @@ async def infer_version(request: Request, model: Model, version: Version) -> Res
 
 def _metadata(request: Request, model: str, version: str | None) -> dict[str, Any]:
     predictor: Predictor = request.app.state.predictor
-    card = predictor.artefact(predictor.resolve(model, version)).card
+    card, device = predictor.artefact(predictor.resolve(model, version)).card, request.app.state.settings.device
     return {
         "name": model,
-        "versions": request.app.state.store.precisions(model),
-        "platform": "openvino_ir",
+        "versions": usable(request.app.state.store, model, device),
+        "platform": "pytorch_exported" if is_cuda(device) else "openvino_ir",
         "inputs": [
             {"name": PIXELS, "datatype": "UINT8", "shape": [-1, card.transform.crop, card.transform.crop, 3]},
             {"name": IMAGES, "datatype": "BYTES", "shape": [-1]},

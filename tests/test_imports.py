@@ -32,7 +32,10 @@ def imported(nodes: Iterator[ast.AST]) -> set[str]:
 def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
     """What runs when a module is imported."""
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for_types_alone = (
+            isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"
+        )
+        if not for_types_alone and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             yield child
             yield from outside_functions(child)
 

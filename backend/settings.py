@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     glue_job: str = Field("ninefold-preprocess", description="name of the Glue job that preprocesses")
     max_zip_mb: float = Field(500, gt=0, le=5_000, description="size of one zip, in MB")
     page_origins: str = Field("", description="origins of pages whose scripts may call the API, separated by commas")
+    evaluation: Path | None = Field(
+        None, description="file of the last evaluation (default: evaluation.json in the models' folder)"
+    )
     drift_reference: Path | None = Field(None, description="file of what answers are compared with; made if missing")
     revision: str = Field("unknown", description="the commit that the program was built from, for the metrics")
     keys_file: Path | None = Field(None, description="file of the keys that requests need; without it, they need none")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -35,10 +35,12 @@ _OF_THE_VARIANT = ("model_missing", "unknown_model", "model_damaged")
 class Comparison:
     """One session's comparison, over the pictures of its visit. Safe between threads.
 
+    `workers`: where comparisons run, each in one piece, and the others wait; not where the visits' pictures are asked.
     `changes` counts what a page drawn earlier does not show yet.
     """
 
     visit: Visit
+    workers: Executor
     variants: tuple[VariantName, ...] = ()
     patience: Patience = field(default_factory=Patience)
     timer: Callable[[], float] = time.perf_counter
@@ -81,6 +83,11 @@ class Comparison:
         return self._working is not None and not self._working.done()
 
     @property
+    def queued(self) -> bool:
+        """Whether it is to ask once another comparison has ended."""
+        return self.busy and self._working is not None and not self._working.running()
+
+    @property
     def due(self) -> bool:
         """Whether there is something to ask, and it may be asked now."""
         if self.visit.status.state != "ready" or self.visit.asking or not self.patience.due(self.visit.clock()):
@@ -97,7 +104,7 @@ class Comparison:
         """Asks for what is missing, beside the run."""
         with self._lock:
             if not self.busy and self.due:
-                self._working = self.visit.workers.submit(self._work)
+                self._working = self.workers.submit(self._work)
 
     def settle(self, seconds: float) -> None:
         """Waits this long for what is being asked."""

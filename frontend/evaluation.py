@@ -23,8 +23,9 @@ class Share:
 
 @dataclass(frozen=True)
 class Measured:
-    """A variant. `agreement`: how often its top-1 is that of fp32; `milliseconds`: one image alone, pixels to logits;
-    `time_ratio`: that over fp32's; `images_per_second`: from JPEG bytes to the answer, on all cores."""
+    """A variant. `random`: whether its weights are; `agreement`: how often its top-1 is that of fp32;
+    `milliseconds`: one image alone, pixels to logits; `time_ratio`: that over fp32's; `images_per_second`: from JPEG
+    bytes to the answer, on all cores."""
 
     variant: VariantName
     title: str
@@ -38,6 +39,7 @@ class Measured:
     images_per_second: float
     size_bytes: int
     zipped_bytes: int
+    random: bool = False
 
     @property
     def name(self) -> str:
@@ -66,6 +68,7 @@ class Evaluation:
     openvino: str
     variants: tuple[Measured, ...]
     missing: tuple[NotMeasured, ...]
+    device: str = "CPU"
 
 
 def last_evaluation(api: Api) -> Evaluation | None:
@@ -91,6 +94,7 @@ def _evaluation(body: Mapping[str, Any]) -> Evaluation:
         openvino=str(body["machine"]["openvino"]),
         variants=tuple(_measured(entry) for entry in body["variants"]),
         missing=tuple(NotMeasured(str(entry["title"]), str(entry["reason"])) for entry in body["missing"]),
+        device=str(body["machine"].get("device", "CPU")),
     )
 
 
@@ -109,6 +113,7 @@ def _measured(entry: Mapping[str, Any]) -> Measured:
         images_per_second=float(entry["images_per_second"]),
         size_bytes=int(entry["size_bytes"]),
         zipped_bytes=int(entry["zipped_bytes"]),
+        random=bool(entry.get("random", False)),
     )
 
 

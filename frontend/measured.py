@@ -34,6 +34,8 @@ def origin(evaluation: Evaluation, where: tzinfo, now: datetime) -> str:
     machine = (
         f"{escape(evaluation.processor)}, {count(evaluation.cores, 'core')}, OpenVINO {escape(evaluation.openvino)}"
     )
+    if evaluation.device != "CPU":
+        machine = f"<b>{escape(evaluation.device)}</b> on {machine}"
     made = clock_time(evaluation.made_at, where, now)
     return f'<div class="nf-facts">Made {made}, on {data}. Times are those of {machine}.</div>'
 

@@ -57,7 +57,12 @@ class _Axis:
 
 
 def chart(variants: Sequence[Measured]) -> dict[str, Any]:
-    """The specification; the numbers are places in `variants`, counted from 1. The names' colour is models.css's."""
+    """The specification; the numbers are places in `variants`, counted from 1. The names' colour is models.css's.
+
+    Random weights, which no accuracy is to be expected of, are drawn only if there is nothing else.
+    """
+    numbers = [number for number, each in enumerate(variants, 1) if not each.random] or range(1, len(variants) + 1)
+    variants = [variants[number - 1] for number in numbers]
     x, y = _times([each.milliseconds for each in variants]), _shares(variants)
     across = x.channel("milliseconds", f"ms an image{', each line doubles' if x.log else ''}")
     up = y.channel("top1", "Top-1 accuracy", format="%")
@@ -69,7 +74,7 @@ def chart(variants: Sequence[Measured]) -> dict[str, Any]:
     circle = {"mark": {"type": "circle", "opacity": 0.78}, "encoding": {"y": up, "size": area}}
     names = {"mark": _names(), "encoding": {"y": up, "text": {"field": "shown"}, "color": None}}
     inner = {
-        "data": {"values": _rows(variants, x, y)},
+        "data": {"values": _rows(variants, list(map(str, numbers)), x, y)},
         "transform": [shown],
         "encoding": {"x": across, "color": _colour(variants), "tooltip": told},
         "layer": [rule, circle, names],
@@ -131,9 +136,8 @@ def _labels(variants: Sequence[Measured], x: _Axis, y: _Axis, width: float, name
     return place(circles, width, _HEIGHT)
 
 
-def _rows(variants: Sequence[Measured], x: _Axis, y: _Axis) -> list[dict[str, Any]]:
+def _rows(variants: Sequence[Measured], numbers: Sequence[str], x: _Axis, y: _Axis) -> list[dict[str, Any]]:
     """Largest first, so that none hides a smaller one."""
-    numbers = [str(number) for number in range(1, len(variants) + 1)]
     desk = _labels(variants, x, y, _WIDE, [each.name for each in variants])
     phone = _labels(variants, x, y, _NARROW, numbers)
     rows = [_row(*each) for each in zip(variants, numbers, desk, phone, strict=True)]

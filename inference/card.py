@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from contract.transform import TransformSpec
+from inference.devices import PROGRAM_NAME, is_cuda
 from inference.pruning import Pruning
 from inference.pruning import from_dict as pruning_from_dict
 
 CARD_FORMAT = 1
 CARD_NAME = "card.json"
+_OPENVINO = "model."
+"""What the names of OpenVINO's files begin with."""
 
 
 class BadCard(Exception):
@@ -101,7 +104,17 @@ class Card:
     @property
     def loaded_bytes(self) -> int:
         """What the files take once they are unpacked."""
-        return self.pruning.loaded_bytes if self.pruning else self.size_bytes
+        return self.pruning.loaded_bytes if self.pruning else self.size_on("CPU")
+
+    def files_on(self, device: str) -> list[str]:
+        """The names of the files that are read on this device: built for CUDA, an artefact has a network for each."""
+        if is_cuda(device):
+            return [name for name in self.files if not name.startswith(_OPENVINO)]
+        return [name for name in self.files if name != PROGRAM_NAME]
+
+    def size_on(self, device: str) -> int:
+        """What those take on disk."""
+        return sum(self.files[name].size_bytes for name in self.files_on(device))
 
     def write(self, folder: Path) -> None:
         """Writes card.json into `folder`."""

@@ -189,13 +189,14 @@ def _from_csv(path: Path, classes: _Classes) -> list[Labelled]:
     lines: dict[str, int] = {}
     for where, line, row in _rows(path, ("file", "index"), ("file", "label")):
         name = row["file"].strip()
-        if name in lines:
-            raise BadData(f"{where}: {name!r:.100} is in line {lines[name]} already. Keep one of the two.")
+        file = os.path.abspath(path.parent / name)  # noqa: PTH100  # a.jpg and ./a.jpg are one file
+        if file in lines:
+            raise BadData(f"{where}: {name!r:.100} is in line {lines[file]} already. Keep one of the two.")
         if not name or not (path.parent / name).is_file():
             raise BadData(
                 f"{where}: there is no file {name!r:.200} in {path.parent}. Correct it, or take the line out."
             )
-        lines[name] = line
+        lines[file] = line
         index = classes.checked(row["index"], where) if "index" in row else classes.index_of(row["label"], where)
         found.append(Labelled(path.parent / name, index))
     return found

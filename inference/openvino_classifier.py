@@ -37,7 +37,7 @@ class OpenVinoClassifier:
         _require(artefact, device)
         self._side = artefact.card.transform.crop
         self._classes = len(artefact.card.labels)
-        self.memory_bytes = _memory(artefact.card)
+        self.memory_bytes = memory_of(artefact.card)
         streams = threads or cpu_count()
         core = ov.Core()
         network = read_network(core, artefact.folder)
@@ -70,7 +70,7 @@ class OpenVinoClassifier:
         return logits
 
 
-def _memory(card: Card) -> int:
+def memory_of(card: Card) -> int:
     """About the bytes that a loaded artefact takes: its file, its weights as compiled (those of fp16 are float32
     there), and what is at work. Held to what was measured by tests/inference/test_memory.py."""
     return (3 if card.precision == "fp16" else 2) * card.loaded_bytes + _AT_WORK
@@ -89,7 +89,7 @@ def _require(artefact: Artefact, device: str) -> None:
     if device == "CPU" and precision != "bf16":
         return
     for name in behind(device):
-        if precision in _NEEDS and _NEEDS[precision] not in ov.Core().get_property(name, "OPTIMIZATION_CAPABILITIES"):
+        if precision in _NEEDS and _NEEDS[precision] not in capabilities(name):
             what = "a processor that" if name == "CPU" else f"more than {name}: a device that"
             raise ModelMissing(f"{artefact.variant} needs {what} computes {precision} in hardware; this one does not.")
 
@@ -131,7 +131,12 @@ def _options(device: str, precision: str, streams: int) -> dict[str, object]:
 
 def has_bf16() -> bool:
     """Whether this processor computes bfloat16 in hardware (AVX512-BF16, AMX); OpenVINO would quietly use fp32."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in capabilities("CPU")
+
+
+def capabilities(device: str) -> list[str]:
+    """The arithmetic that one of OpenVINO's devices has in hardware: FP32, BF16, FP16, INT8 and others."""
+    return list(ov.Core().get_property(device, "OPTIMIZATION_CAPABILITIES"))
 
 
 def cpu_count() -> int:

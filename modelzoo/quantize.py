@@ -35,6 +35,7 @@ from inference.openvino_classifier import OpenVinoClassifier, has_bf16
 from modelzoo.build import Say
 from modelzoo.photographs import CALIBRATION_CROPS, GATE_CROPS, Photographs, crops
 from modelzoo.programs import judged_on_torch
+from modelzoo.save import save_ir
 
 TOLERANCE = 0.05
 """How far the golden image's top-1 probability may be off on another processor."""
@@ -62,10 +63,7 @@ def quantize(
     say(f"Comparing it with fp32 on {gate_crops} crops of {len(photographs.gate)} others …")
     judged = crops(photographs.gate, gate_crops, spec, least=_LEAST_TO_JUDGE, seed=1)
     about = f"{calibration_crops} crops of {len(photographs.calibration)} {photographs.source}"
-    return _publish(
-        store, source, "int8", lambda folder: ov.save_model(network, folder / MODEL_NAME, compress_to_fp16=False),
-        judged, about,
-    )  # fmt: skip
+    return _publish(store, source, "int8", lambda folder: save_ir(network, folder / MODEL_NAME), judged, about)
 
 
 def convert_to_fp16(
@@ -83,9 +81,8 @@ def convert_to_fp16(
     network = ov.Core().read_model(source.folder / MODEL_NAME)
     judged = _to_compare("fp16", source, photographs, gate_crops, say)
     return _publish(
-        store, source, "fp16", lambda folder: ov.save_model(network, folder / MODEL_NAME, compress_to_fp16=True),
-        judged, None,
-    )  # fmt: skip
+        store, source, "fp16", lambda folder: save_ir(network, folder / MODEL_NAME, fp16=True), judged, None
+    )
 
 
 def convert_to_bf16(

@@ -27,6 +27,7 @@ from inference.catalogue import Model
 PROBE_SECONDS = 5
 STALL_SECONDS = 30
 MIRROR_SETTING = "NINEFOLD_WEIGHTS_MIRROR"
+_ONLY_GET = (403, 405, 501)  # what servers answer to HEAD that answer to GET, a signed address of S3 for one
 
 
 class WeightsMissing(Exception):
@@ -99,27 +100,42 @@ def download(address: str, prefix: str, downloads: Path) -> Path:
     target = downloads / Path(urlsplit(address).path).name
     if target.is_file() and sha256_of(target).startswith(prefix):
         return target
-    _probe(address)
+    announced = _probe(address)
     downloads.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}-{os.getpid()}")
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALL_SECONDS)
     try:
-        torch.hub.download_url_to_file(address, str(target), hash_prefix=prefix, progress=True)
-    except RuntimeError as error:
-        raise WrongWeights(f"{address} sent a file with another sha256 than {prefix}…: it is not used.") from error
+        torch.hub.download_url_to_file(address, str(part), progress=True)
+        _check_download(part, prefix, address, announced)
+        part.replace(target)
     except OSError as error:
         raise WeightsMissing(f"the download from {_host(address)} broke off ({_words(error)})") from error
     finally:
+        part.unlink(missing_ok=True)
         socket.setdefaulttimeout(before)
     return target
 
 
-def _probe(address: str) -> None:
+def _check_download(part: Path, prefix: str, address: str, announced: int) -> None:
+    """Raises WeightsMissing where less came than was announced, WrongWeights where it is another file."""
+    if sha256_of(part).startswith(prefix):
+        return
+    size = part.stat().st_size
+    if size < announced:  # the end of a connection is no error to http.client
+        raise WeightsMissing(f"the download from {_host(address)} broke off ({size:,} of {announced:,} bytes)")
+    raise WrongWeights(f"{address} sent a file with another sha256 than {prefix}…: it is not used.")
+
+
+def _probe(address: str) -> int:
+    """How many bytes are announced, 0 where that is not said. Raises WeightsMissing."""
     try:
         request = urllib.request.Request(address, method="HEAD")  # noqa: S310  # the address is the operator's own
-        with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
-            return
+        with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as answer:  # noqa: S310
+            return int(answer.headers.get("Content-Length") or 0)
     except urllib.error.HTTPError as error:
+        if error.code in _ONLY_GET:
+            return 0
         raise WeightsMissing(f"{_host(address)} answered {error.code} for its weights") from error
     except (ValueError, http.client.InvalidURL) as error:
         raise WeightsMissing(f"{address} is no address to download from ({MIRROR_SETTING})") from error

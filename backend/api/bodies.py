@@ -98,6 +98,7 @@ def _parse(text: bytearray, most_parts: int) -> Any:
 def _look_over(text: bytearray, most_parts: int) -> None:
     """Raises BadJson where parsing would take memory out of proportion, or everybody's time."""
     parts = quotes = slow = others = 0
+    long_number = False
     for start in range(0, len(text), _PIECE):
         piece = text[max(start - _LONGEST_NUMBER - 1, 0) : start + _PIECE]
         rest = piece.translate(None, _IN_BASE64)
@@ -115,5 +116,14 @@ def _look_over(text: bytearray, most_parts: int) -> None:
             raise BadJson("it has too many escapes, or letters outside of ASCII")
         if others > 32 * most_parts + len(text) // 16:
             raise BadJson("it has too many spaces, or other characters that say nothing")
-        if _LONG_NUMBER in piece.translate(_SHAPES):
-            raise BadJson(f"a number in it has more than {_LONGEST_NUMBER} digits")
+        long_number = long_number or _LONG_NUMBER in piece.translate(_SHAPES)
+    # Names and addresses may have as many digits as they like. Quotes are known to be few by now.
+    if long_number and _LONG_NUMBER in _without_strings(text).translate(_SHAPES):
+        raise BadJson(f"a number in it has more than {_LONGEST_NUMBER} digits")
+
+
+def _without_strings(text: bytearray) -> bytearray:
+    """What stands outside of quotes."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return bytearray(b'"').join(text.split(b'"')[::2])

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backend.api.errors import ApiError
 from backend.api.schemas import ErrorBody
+from backend.settings import Settings
 
 FORMAT = 1
 NAME = "evaluation.json"
@@ -41,13 +42,14 @@ class ShareBody(_Body):
 
 
 class MeasuredBody(_Body):
-    """A variant as it was measured. `agreement`: how often its top-1 is that of fp32, None of fp32 itself;
-    `milliseconds`: median of one image, pixels to logits, alone; `time_ratio`: that over fp32's of the same model;
-    `images_per_second`: from JPEG bytes to the answer, on all cores."""
+    """A variant as it was measured. `random`: whether its weights are; `agreement`: how often its top-1 is that of
+    fp32, None of fp32 itself; `milliseconds`: median of one image, pixels to logits, alone; `time_ratio`: that over
+    fp32's of the same model; `images_per_second`: from JPEG bytes to the answer, on all cores."""
 
     model: str
     title: str
     precision: str
+    random: bool = False
     images: _Count
     errors: _Count
     top1: ShareBody
@@ -77,8 +79,9 @@ class DataBody(_Body):
 
 
 class MachineBody(_Body):
-    """Where it was measured; times mean nothing without."""
+    """Where it was measured, and on which of its devices; times mean nothing without."""
 
+    device: str = "CPU"
     processor: str
     cores: int
     openvino: str
@@ -102,7 +105,8 @@ class _Format(BaseModel):
 @router.get("/v1/evaluation", responses=_ERRORS)
 def evaluation(request: Request) -> EvaluationBody:
     """The last evaluation; a new one is there as soon as it is written."""
-    return read_evaluation(request.app.state.settings.models_dir / NAME)
+    settings: Settings = request.app.state.settings
+    return read_evaluation(settings.evaluation or settings.models_dir / NAME)
 
 
 def read_evaluation(path: Path) -> EvaluationBody:

@@ -31,10 +31,13 @@ def bytes_of(path: Path) -> bytes:
         raise BadImage("unreadable", f"The file cannot be read: {error.strerror}.") from error
 
 
-def five_best(loaded: Loaded, pixels: Pixels) -> tuple[int, ...]:
-    """uint8[H,W,3] → the indices of the most probable classes. Raises WrongAnswer."""
-    logits = loaded.classifier(pixels[None])[0]
-    return tuple(line.index for line in top_k(logits, loaded.artefact.card.labels, TOP))
+def answer(loaded: Loaded, pixels: Pixels) -> Answer:
+    """uint8[H,W,3] → the indices of the most probable classes, or why there is none."""
+    try:
+        logits = loaded.classifier(pixels[None])[0]
+        return Answer(tuple(line.index for line in top_k(logits, loaded.artefact.card.labels, TOP)))
+    except WrongAnswer as error:
+        return Answer(error=f"no_answer: {error}")
 
 
 class Asking:
@@ -85,21 +88,14 @@ class Asking:
             pixels = to_pixels(bytes_of(path), self._spec)
         except BadImage as bad:
             return [Answer(error=f"{bad.code}: {bad.message}")] * len(turns)
-        return [_answer(self._pack[turn][0], pixels) for turn in turns]
+        return [answer(self._pack[turn][0], pixels) for turn in turns]
 
     def _note(self, place: int, found: Sequence[Answer], kept: Kept) -> None:
         turns = self.todo[place]
-        for turn, answer in zip(turns, found, strict=True):
-            self._pack[turn][2].note(place, answer)
-        kept.add(place, [(self._pack[turn][1], answer) for turn, answer in zip(turns, found, strict=True)])
+        for turn, said in zip(turns, found, strict=True):
+            self._pack[turn][2].note(place, said)
+        kept.add(place, [(self._pack[turn][1], said) for turn, said in zip(turns, found, strict=True)])
 
     @property
     def _spec(self) -> TransformSpec:
         return self._pack[0][0].artefact.card.transform
-
-
-def _answer(loaded: Loaded, pixels: Pixels) -> Answer:
-    try:
-        return Answer(five_best(loaded, pixels))
-    except WrongAnswer as error:
-        return Answer(error=f"no_answer: {error}")

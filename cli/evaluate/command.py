@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import err, fail, out, printable
-from cli.options import DEFAULT_DIR, ModelsDir
+from cli.options import DEFAULT_DIR, Device, ModelsDir
 from inference.artefacts import ArtefactStore
 from inference.choice import ModelUnknown
 from inference.labelled import BadData
@@ -26,7 +26,8 @@ HELP = (
     "with the columns file,index or file,label (or a folder with such a labels.csv).\n\n"
     "Writes evaluation.json, .md, .csv and .png. What was answered is kept beside them: stopped at any time, the same "
     "command goes on. A picture that cannot be decoded counts as an error.\n\n"
-    "Exit code 1: one or more pictures could not be answered; 2: nothing was measured; 130: stopped."
+    "Exit code 1: one or more pictures could not be answered, or the files not be written; 2: nothing was measured; "
+    "130: stopped."
 )
 
 
@@ -39,6 +40,7 @@ class _Asked:
     seed: int
     output: Path
     restart: bool
+    device: str
 
 
 def evaluate(  # noqa: PLR0913, PLR0917  # one for each word of the command
@@ -49,11 +51,12 @@ def evaluate(  # noqa: PLR0913, PLR0917  # one for each word of the command
     seed: Annotated[int, typer.Option(help="Which draw; the same draws the same pictures.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Where the files go. Without it: the models' folder.")] = None,
     resume: Annotated[bool, typer.Option("--resume/--restart", help="Use the answers kept, or ask all anew.")] = True,
+    device: Device = "CPU",
     models_dir: ModelsDir = DEFAULT_DIR,
 ) -> None:
     """See HELP."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    asked = _Asked(data, models, precisions, limit, seed, output or models_dir, not resume)
+    asked = _Asked(data, models, precisions, limit, seed, output or models_dir, not resume, device)
     try:
         figures = _evaluate(asked, _chosen(ArtefactStore(models_dir), asked))
     except (BadData, ModelUnknown) as error:
@@ -61,7 +64,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  # one for each word of the command
     except sqlite3.Error as error:
         fail(_unusable(asked.output, error))
     except OSError as error:
-        fail(f"{error.filename or asked.output} cannot be used: {error.strerror or error}. Name another --output")
+        fail(_unwritable(asked.output, error))
     except KeyboardInterrupt:
         err.print("ninefold: stopped; the same command goes on from here", style="red", markup=False)
         raise typer.Exit(130) from None
@@ -89,13 +92,16 @@ def _evaluate(asked: _Asked, chosen: Chosen) -> Figures:
         from cli.evaluate.kept import forget  # noqa: PLC0415
         from cli.evaluate.progress import telling  # noqa: PLC0415
         from cli.evaluate.run import Evaluation, read_data  # noqa: PLC0415
+        from inference.engines import why_not  # noqa: PLC0415
         from inference.openvino_classifier import cpu_count  # noqa: PLC0415
 
+        if why := why_not(asked.device):
+            raise BadData(f"--device {asked.device}: {why}.")
         data = read_data(asked.data, _labels(chosen), asked.limit, asked.seed)
         asked.output.mkdir(parents=True, exist_ok=True)
         if asked.restart:
             forget(asked.output)
-        evaluation = Evaluation(data, chosen, asked.output, cpu_count())
+        evaluation = Evaluation(data, chosen, asked.output, cpu_count(), asked.device)
     with telling() as begin:
         figures = evaluation.run(begin)
     if not figures["variants"]:
@@ -103,7 +109,10 @@ def _evaluate(asked: _Asked, chosen: Chosen) -> Figures:
     out.print(report.table(figures))
     for note in report.notes(figures):
         out.print(printable(note), markup=False, highlight=False, soft_wrap=True)
-    written = report.write(figures, asked.output)
+    try:
+        written = report.write(figures, asked.output)
+    except OSError as error:
+        fail(_unwritable(asked.output, error), code=1)
     err.print(printable(f"Written: {', '.join(map(str, written))}"), markup=False, soft_wrap=True)
     return figures
 
@@ -116,6 +125,10 @@ def _labels(chosen: Chosen) -> tuple[str, ...]:
         first = chosen.artefacts[0].card.model
         chosen.lacks(artefact.card.model, f"in {artefact.card.precision}: it names other classes than {first}.")
     return labels
+
+
+def _unwritable(output: Path, error: OSError) -> str:
+    return f"{error.filename or output} cannot be used: {error.strerror or error}. Name another --output"
 
 
 def _unusable(output: Path, error: sqlite3.Error) -> str:

@@ -16,6 +16,7 @@ from cli.evaluate.choosing import Missing
 from cli.evaluate.kept import Answers
 from cli.evaluate.timing import Speed
 from inference.artefacts import Artefact
+from inference.catalogue import BY_NAME
 
 FORMAT = 1
 LEVEL = 0.95
@@ -52,18 +53,18 @@ def figures(
 ) -> Figures:
     """The whole; `truth` has the index of each picture's class."""
     references = {each.artefact.card.model: each.answers for each in measured if each.artefact.card.precision == "fp32"}
-    known = np.array(truth, dtype=np.int64)
+    known, device = np.array(truth, dtype=np.int64), machine.get("device", "CPU")
     return {
         "format": FORMAT,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": data,
         "machine": machine,
-        "variants": [_variant(each, known, references.get(each.artefact.card.model)) for each in measured],
+        "variants": [_variant(each, known, references.get(each.artefact.card.model), device) for each in measured],
         "missing": [asdict(each) for each in missing],
     }
 
 
-def _variant(each: Measured, truth: Truth, reference: Answers | None) -> Figures:
+def _variant(each: Measured, truth: Truth, reference: Answers | None, device: str) -> Figures:
     card, top = each.artefact.card, each.answers.top
     answered = top[:, 0] >= 0
     count = int(answered.sum())
@@ -72,13 +73,14 @@ def _variant(each: Measured, truth: Truth, reference: Answers | None) -> Figures
         "model": card.model,
         "title": card.title,
         "precision": card.precision,
+        "random": card.model in BY_NAME and BY_NAME[card.model].for_measurements_only,
         "images": len(truth),
         "errors": len(truth) - count,
         "top1": share(int(right[:, 0].sum()), count),
         "top5": share(int(right.any(axis=1).sum()), count),
         "agreement": None if card.precision == "fp32" or reference is None else _agreement(each.answers, reference),
         **asdict(each.speed),
-        "size_bytes": card.size_bytes,
+        "size_bytes": card.size_on(device),
         "zipped_bytes": each.zipped_bytes,
     }
 
@@ -89,10 +91,10 @@ def _agreement(ours: Answers, theirs: Answers) -> dict[str, float] | None:
     return share(int((ours.top[both, 0] == theirs.top[both, 0]).sum()), int(both.sum()))
 
 
-def zipped_size(artefact: Artefact) -> int:
-    """What the artefact's files take deflated, in bytes: what `zip -r` makes of them, without its directory."""
+def zipped_size(artefact: Artefact, device: str) -> int:
+    """What the artefact's files on a device take deflated: what `zip -r` makes of them, without its directory."""
     size = 0
-    for name in artefact.card.files:
+    for name in artefact.card.files_on(device):
         deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         with (artefact.folder / name).open("rb") as file:
             while block := file.read(_BLOCK):

@@ -2,6 +2,7 @@
 
 An answer belongs to an artefact by its fingerprint, and to a picture by its path, size and time of change. Of an
 artefact that was made anew, or a picture that was changed, nothing is kept. Nor are classes: they may be corrected.
+Errors last for one run: what caused them may have been mended since.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Kept:
         if version not in (0, FORMAT):
             raise sqlite3.DatabaseError(f"it has format {version}, and this version writes {FORMAT}")
         self._base.executescript(f"{_TABLES} PRAGMA user_version = {FORMAT};")
+        self._base.execute("DELETE FROM answers WHERE error IS NOT NULL")
         self._ids = self._picture_ids(pictures)
         self.commit()
 

@@ -6,14 +6,21 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 
+import numpy as np
 import openvino as ov
+import PIL
 
 from cli.evaluate.choosing import Chosen
-from inference.artefacts import Artefact, DamagedArtefact
+from contract import transform
+from inference import engines
+from inference.artefacts import Artefact, DamagedArtefact, sha256_of
 from inference.choice import ModelMissing
 from inference.classifier import Classifier, WrongAnswer, check_golden, golden_pixels
-from inference.openvino_classifier import OpenVinoClassifier, cpu_count
+from inference.devices import is_cuda
+from inference.openvino_classifier import cpu_count, memory_of
 
 MEMORY_BUDGET = 2_000_000_000
 
@@ -26,12 +33,12 @@ class Loaded:
     classifier: Classifier
 
 
-def load(artefacts: Sequence[Artefact], threads: int, chosen: Chosen) -> list[Loaded]:
+def load(artefacts: Sequence[Artefact], threads: int, device: str, chosen: Chosen) -> list[Loaded]:
     """Those that give their golden image's answer; the others are noted as missing."""
     loaded = []
     for artefact in artefacts:
         try:
-            classifier = OpenVinoClassifier(artefact, threads=threads)
+            classifier = engines.load(artefact, threads=threads, device=device)
             check_golden(artefact, classifier(golden_pixels(artefact)))
         except (DamagedArtefact, ModelMissing, WrongAnswer, RuntimeError, OSError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -59,18 +66,26 @@ def packs(artefacts: Sequence[Artefact], budget: int = MEMORY_BUDGET) -> list[li
     return made
 
 
-def fingerprint(artefact: Artefact) -> str:
-    """What decides an artefact's answers: its files, what it sees, and the engine."""
-    card = artefact.card
+def fingerprint(loaded: Loaded, device: str) -> str:
+    """What decides an artefact's answers: its files, how pixels come about, the engine and what it computes in."""
+    card = loaded.artefact.card
     files = {name: entry.sha256 for name, entry in card.files.items()}
-    decisive = [card.model, card.precision, files, card.transform.to_dict(), ov.__version__]
+    pixels = [card.transform.to_dict(), sha256_of(Path(transform.__file__)), PIL.__version__, np.__version__]
+    engine = version("torch") if is_cuda(device) else ov.__version__
+    computes_in = getattr(loaded.classifier, "computes_in", None) if device == "CPU" else None
+    decisive = [card.model, card.precision, files, pixels, engine, device, computes_in]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def machine() -> dict[str, str | int]:
-    """The processor's name, how many of its cores are used, and OpenVINO's version."""
+def machine(device: str) -> dict[str, str | int]:
+    """What computed, the processor's name, how many of its cores are used, and OpenVINO's version."""
     processor = str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
-    return {"processor": processor, "cores": cpu_count(), "openvino": ov.__version__.partition("-")[0]}
+    return {
+        "device": device,
+        "processor": processor,
+        "cores": cpu_count(),
+        "openvino": ov.__version__.partition("-")[0],
+    }
 
 
 def _pixels(artefacts: Sequence[Artefact]) -> str:
@@ -79,4 +94,4 @@ def _pixels(artefacts: Sequence[Artefact]) -> str:
 
 def _bytes(artefacts: Sequence[Artefact]) -> int:
     """About what they hold while loaded."""
-    return sum(2 * artefact.card.size_bytes for artefact in artefacts)
+    return sum(memory_of(artefact.card) for artefact in artefacts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.evaluate.figures import Figures
 from cli.evaluate.labels import Spot, place_labels
-from inference.catalogue import BY_NAME, PRECISIONS
+from inference.catalogue import PRECISIONS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,13 +43,8 @@ def png(figures: Figures) -> bytes:
 
 def _drawn(figures: Figures) -> list[Figures]:
     """The variants, without random weights, which no accuracy is to be expected of, if there are others."""
-    trained = [each for each in figures["variants"] if not _random(each)]
+    trained = [each for each in figures["variants"] if not each["random"]]
     return trained or list(figures["variants"])
-
-
-def _random(variant: Figures) -> bool:
-    model = BY_NAME.get(variant["model"])
-    return model is not None and model.for_measurements_only
 
 
 def _spots(drawn: list[Figures]) -> list[Spot]:

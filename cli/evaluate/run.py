@@ -14,9 +14,10 @@ from cli.evaluate.kept import NAME, Answers, Kept
 from cli.evaluate.loading import Loaded, fingerprint, load, machine, packs
 from cli.evaluate.progress import Begin
 from cli.evaluate.timing import TURNS_A_VARIANT, measure, timing_files
+from inference import engines
 from inference.artefacts import Artefact
 from inference.catalogue import CATALOGUE
-from inference.labelled import BadData, Labelled, layout_of, read_labelled
+from inference.labelled import Labelled, layout_of, read_labelled
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,17 @@ def read_data(data: Path, labels: Sequence[str], limit: int | None, seed: int) -
 
 
 class Evaluation:
-    """Data, variants, and the file of answers. `threads`: the cores in use."""
+    """Data, variants, the file of answers, and what computes. `threads`: the cores in use."""
 
-    def __init__(self, data: Data, chosen: Chosen, output: Path, threads: int) -> None:
+    def __init__(self, data: Data, chosen: Chosen, output: Path, threads: int, device: str = "CPU") -> None:
         self._data = data
         self._chosen = chosen
         self._threads = threads
+        self._device = device
         self._kept = Kept(output / NAME, data.pictures)
 
     def run(self, begin: Begin) -> Figures:
-        """Answers what is not answered, then measures. Raises BadData where no picture can be decoded.
+        """Answers what is not answered, then measures those that answered anything.
 
         Interrupted, it keeps what it has; run anew, it goes on. Speed is measured in each run.
         """
@@ -58,53 +60,54 @@ class Evaluation:
         try:
             for number, pack in enumerate(groups := packs(self._chosen.artefacts), 1):
                 which = f" {number} of {len(groups)}" if len(groups) > 1 else ""
-                measured += self._pack(load(pack, self._threads, self._chosen), which, begin)
+                measured += self._pack(load(pack, self._lanes, self._device, self._chosen), which, begin)
         finally:
             self._kept.close()
         measured.sort(key=lambda each: _catalogued(each.artefact))
         truth = [picture.index for picture in self._data.pictures]
         data = {"name": self._data.name, "layout": self._data.layout, "images": len(truth)}
-        return figures(data, machine() | {"cores": self._threads}, truth, measured, self._chosen.missing)
+        return figures(data, machine(self._device) | {"cores": self._threads}, truth, measured, self._chosen.missing)
 
     def _pack(self, pack: list[Loaded], which: str, begin: Begin) -> list[Measured]:
         if not pack:
             return []
-        numbers = [self._kept.artefact(str(each.artefact.variant), fingerprint(each.artefact)) for each in pack]
+        numbers = [self._kept.artefact(str(each.artefact.variant), fingerprint(each, self._device)) for each in pack]
         answers = [self._kept.answers(number) for number in numbers]
         asking, count = Asking(pack, numbers, answers), len(self._data.pictures)
         if asking.todo:
             tell = begin(f"asking{which}", count, count - len(asking.todo))
             asking.ask(self._data.pictures, self._kept, self._threads, tell)
-        sizes = [self._zipped(each.artefact, number) for each, number in zip(pack, numbers, strict=True)]
-        files = timing_files(self._data.pictures, self._some(answers))
-        speeds = measure(pack, files, self._threads, begin(f"timing{which}", TURNS_A_VARIANT * len(pack), 0))
-        rows = zip(pack, answers, speeds, sizes, strict=True)
-        return [Measured(each.artefact, got, speed, size) for each, got, speed, size in rows if self._says(each, got)]
-
-    def _some(self, answers: Sequence[Answers]) -> Answers:
-        """The answers of a variant that has any. Raises BadData."""
-        for each in answers:
-            if (each.top[:, 0] >= 0).any():
-                return each
-        place, why = next(iter(answers[0].errors.items()))
-        raise BadData(
-            f"None of the {len(self._data.pictures)} pictures could be answered. "
-            f"The first is {self._data.pictures[place].path}: {why}"
-        )
+        answered = [each for each in zip(pack, numbers, answers, strict=True) if self._says(each[0], each[2])]
+        if not answered:
+            return []
+        files = timing_files(self._data.pictures, answered[0][2])
+        tell = begin(f"timing{which}", TURNS_A_VARIANT * len(answered), 0)
+        speeds = measure([each for each, _, _ in answered], files, self._threads, tell)
+        return [
+            Measured(each.artefact, got, speed, self._zipped(each.artefact, number))
+            for (each, number, got), speed in zip(answered, speeds, strict=True)
+        ]
 
     def _says(self, loaded: Loaded, answers: Answers) -> bool:
         """Whether there is anything to say of a variant; where not, it is noted as missing."""
         if (answers.top[:, 0] >= 0).any():
             return True
         card = loaded.artefact.card
-        why = next(iter(answers.errors.values()))
-        self._chosen.lacks(card.model, f"in {card.precision}: it answered none of the pictures ({why})")
+        place, why = next(iter(answers.errors.items()))
+        none = f"it answered none of the {len(self._data.pictures)} pictures"
+        first = self._data.pictures[place].path.name
+        self._chosen.lacks(card.model, f"in {card.precision}: {none}; the first is {first}: {why}")
         return False
+
+    @property
+    def _lanes(self) -> int:
+        """How many calls at once a classifier is made for; a CPU's share the cores in use."""
+        return self._threads if self._device == "CPU" else engines.lanes(self._device)
 
     def _zipped(self, artefact: Artefact, number: int) -> int:
         size = self._kept.zipped(number)
         if size is None:
-            size = zipped_size(artefact)
+            size = zipped_size(artefact, self._device)
             self._kept.add_zipped(number, size)
             self._kept.commit()
         return size

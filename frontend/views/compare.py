@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import streamlit as st
@@ -22,10 +23,16 @@ SAVED_TOP_K = 5
 _STYLE = Path(__file__).resolve().parents[1] / "assets" / "compare.css"
 
 
+@st.cache_resource
+def _workers() -> Executor:
+    """Where all sessions' comparisons run: few at once, for they spoil each other's times."""
+    return ThreadPoolExecutor(4, thread_name_prefix="compare")
+
+
 def comparison() -> Comparison:
     """This session's state."""
     if "comparison" not in st.session_state:
-        st.session_state.comparison = Comparison(visit())
+        st.session_state.comparison = Comparison(visit(), _workers())
     found: Comparison = st.session_state.comparison
     return found
 
@@ -37,6 +44,8 @@ def news(here: Comparison) -> None:
     if status.state == "ready":
         there = any(model.ready for model in status.models)
         words, kind = patience_words(here.patience, here.visit.clock()) if there else NO_MODEL
+    if here.queued and not words:
+        words, kind = "Others are comparing, too: yours begins when one of them has ended.", "wait"
     if words:
         st.html(notice(words, kind))
     if status.state == "ready" and here.failed:

@@ -40,8 +40,10 @@ WRAPPED = b"\\n".join(LARGE[at : at + 76] for at in range(0, len(LARGE), 76))
         json.dumps([[[[0.25, 255, -1]] * 10] * 100], indent=4).encode(),
         b"[" + b"1" * 20 + b"]",
         b'{"' + b'":1,"'.join(b"%d" % n for n in range(5000)) + b'":1}',
+        b'{"url":"https://cdn.example/p/img-202411220219421234567890.jpg","b":" 000000000000000000000000"}',
+        b'["a\\"-202411220219421234567890", "b\\\\", "c\\\\\\":202411220219421234567890"]',
     ],
-    ids=["base64", "escaped slashes", "wrapped", "zeros", "indented", "20 digits", "keys"],
+    ids=["base64", "escaped slashes", "wrapped", "zeros", "indented", "20 digits", "keys", "names", "quotes"],
 )
 def test_what_programs_send_is_parsed(text: bytes) -> None:
     assert parsed(text) == json.loads(text)
@@ -53,6 +55,7 @@ def test_what_programs_send_is_parsed(text: bytes) -> None:
         (b"[" + b"9" * 21 + b"]", "digits"),
         (b'{"a":-' + b"9" * 4000 + b"}", "digits"),
         (b'["' + LARGE + b'",\t' + b"9" * 30 + b"]", "digits"),
+        (b'["-' + b"1" * 30 + b'\\\\", ' + b"9" * 30 + b', ""]', "digits"),
         (b"[" + b"[]," * 10_000 + b"1]", "parts"),
         (b'{"' + b'":1,"'.join(b"%d" % n for n in range(10_001)) + b'":1}', "strings"),
         (b'"' + b'\\"' * 20_001 + b'"', "strings"),
@@ -61,7 +64,19 @@ def test_what_programs_send_is_parsed(text: bytes) -> None:
         (b'"' + "ä".encode() * 50_000 + b'"', "escapes"),
         (b"[" + b" " * 400_000 + b"]", "spaces"),
     ],
-    ids=["21", "negative", "after base64", "lists", "keys", "quotes", "u", "slashes", "umlauts", "spaces"],
+    ids=[
+        "21",
+        "negative",
+        "after base64",
+        "after names",
+        "lists",
+        "keys",
+        "quotes",
+        "u",
+        "slashes",
+        "umlauts",
+        "spaces",
+    ],
 )
 def test_what_would_take_long_to_parse_is_refused(text: bytes, words: str) -> None:
     """Nothing else runs while it is parsed: of each of these the largest body would take seconds."""

@@ -19,7 +19,8 @@ from tests.servers import Service
 
 SHARE = {"share": 0.742, "low": 0.685, "high": 0.792}
 VARIANT = {
-    "model": "efficientnet_lite0", "title": "EfficientNet-Lite0", "precision": "fp32", "images": 256, "errors": 0,
+    "model": "efficientnet_lite0", "title": "EfficientNet-Lite0", "precision": "fp32",
+    "random": False, "images": 256, "errors": 0,
     "top1": SHARE, "top5": SHARE, "agreement": None, "milliseconds": 12.5, "time_ratio": None,
     "images_per_second": 120.0, "size_bytes": 18_000_000, "zipped_bytes": 17_000_000,
 }  # fmt: skip
@@ -27,7 +28,7 @@ EVALUATION = {
     "format": 1,
     "made_at": "2026-11-20T10:00:00Z",
     "data": {"name": "photos", "layout": "csv", "images": 256},
-    "machine": {"processor": "A processor", "cores": 2, "openvino": "2026.4.1"},
+    "machine": {"device": "CPU", "processor": "A processor", "cores": 2, "openvino": "2026.4.1"},
     "variants": [VARIANT, VARIANT | {"precision": "int8", "agreement": SHARE, "time_ratio": 0.4}],
     "missing": [{"model": "resnet18", "title": "ResNet-18", "reason": "It has not been built."}],
 }
@@ -69,6 +70,19 @@ def test_it_is_answered_as_it_was_written_and_a_new_one_at_once(client: TestClie
     assert client.get("/v1/evaluation").json()["variants"] == []
     (folder / "evaluation.json").unlink()
     refused(client, 404, "no_evaluation")
+
+
+def test_it_is_read_from_where_the_setting_says(tmp_path: Path) -> None:
+    """The folder of models is part of an image, and cannot be written to there."""
+    (tmp_path / "elsewhere.json").write_text(json.dumps(EVALUATION))
+    app = create_app(Settings(models_dir=tmp_path / "models", evaluation=tmp_path / "elsewhere.json"))
+    assert TestClient(app).get("/v1/evaluation").json() == EVALUATION
+
+
+def test_one_of_an_earlier_version_is_read(client: TestClient, folder: Path) -> None:
+    machine = {name: value for name, value in EVALUATION["machine"].items() if name != "device"}  # type: ignore[attr-defined]
+    leave(folder, EVALUATION | {"machine": machine})
+    assert client.get("/v1/evaluation").json() == EVALUATION
 
 
 def without(key: str) -> dict[str, Any]:

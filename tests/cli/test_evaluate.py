@@ -24,17 +24,19 @@ from typer.testing import CliRunner, Result
 
 from cli.evaluate import figures, report, timing
 from cli.evaluate.asking import Asking
-from cli.evaluate.choosing import chosen
+from cli.evaluate.choosing import Chosen, chosen
 from cli.evaluate.kept import NAME, Answer, Answers, Kept
 from cli.evaluate.labels import Spot, place_labels
-from cli.evaluate.loading import Loaded, packs
-from cli.evaluate.run import read_data
+from cli.evaluate.loading import Loaded, fingerprint, packs
+from cli.evaluate.run import Data, Evaluation, read_data
 from cli.main import app
-from contract.transform import Pixels, TransformSpec, to_pixels
+from contract.transform import BadImage, Pixels, TransformSpec, to_pixels
 from inference.artefacts import Artefact, ArtefactStore
+from inference.card import FileEntry
 from inference.choice import ModelUnknown
 from inference.classifier import Logits
 from inference.labelled import Labelled
+from inference.openvino_classifier import memory_of
 from tests import pictures
 from tests.servers import ROOT
 
@@ -132,7 +134,7 @@ def test_the_figures_are_those_counted_by_hand(data: Path, int8_dir: Path, tmp_p
     assert int8["agreement"]["share"] == agreed / 9 and int8["time_ratio"] > 0
     assert int8["zipped_bytes"] < int8["size_bytes"] < fp32["zipped_bytes"] < fp32["size_bytes"]
     assert found["format"] == 1 and found["data"] == {"name": "photos", "layout": "folders", "images": 9}
-    assert set(found["machine"]) == {"processor", "cores", "openvino"} and found["machine"]["cores"] >= 1
+    assert set(found["machine"]) == {"device", "processor", "cores", "openvino"} and found["machine"]["cores"] >= 1
     missing = {each["model"]: each["reason"] for each in found["missing"]}
     assert "ninefold models build resnet18" in missing["resnet18"] and MODEL not in missing
 
@@ -151,7 +153,7 @@ def test_the_zipped_size_is_what_zip_makes_of_the_files(efficientnet: Artefact, 
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name in efficientnet.card.files:
             archive.write(efficientnet.folder / name, name)
-        assert figures.zipped_size(efficientnet) == sum(entry.compress_size for entry in archive.infolist())
+        assert figures.zipped_size(efficientnet, "CPU") == sum(entry.compress_size for entry in archive.infolist())
 
 
 def test_agreement_is_of_the_pictures_that_both_answered(seeded: Artefact) -> None:
@@ -198,7 +200,11 @@ def test_data_without_a_picture_that_can_be_answered_is_one_sentence(models_dir:
     (tmp_path / "data" / "3").mkdir(parents=True)
     (tmp_path / "data" / "3" / "text.jpg").write_text("no picture")
     said = evaluate(tmp_path / "data", models_dir, tmp_path / "out", "--models", MODEL, code=2).stderr
-    assert "None of the 1 pictures" in said and "text.jpg" in said and not (tmp_path / "out/evaluation.json").exists()
+    assert (
+        "it answered none of the 1 pictures" in said
+        and "text.jpg" in said
+        and not (tmp_path / "out/evaluation.json").exists()
+    )
 
 
 # -- going on ------------------------------------------------------------------------------------------------------
@@ -349,8 +355,8 @@ def test_the_file_of_answers_says_why_it_cannot_be_used(data: Path, models_dir: 
 
 def test_a_full_disk_is_one_sentence(data: Path, models_dir: Path, full_disk: Path) -> None:
     (full_disk / "rest").write_bytes(b"x" * 5_200_000)
-    said = evaluate(data, models_dir, full_disk, "--models", MODEL, code=2).stderr
-    assert "no space left" in said.lower() and "--output" in said
+    said = evaluate(data, models_dir, full_disk, "--models", MODEL, code=1)
+    assert "no space left" in said.stderr.lower() and "--output" in said.stderr and MODEL in said.stdout
 
 
 # -- which variants, which pictures --------------------------------------------------------------------------------
@@ -386,7 +392,7 @@ def test_what_is_not_there_is_listed_with_its_reason(int8_dir: Path) -> None:
 def test_a_variant_that_cannot_answer_is_missing_and_the_others_are_compared(
     data: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference.openvino_classifier.has_bf16", lambda: False)
+    monkeypatch.setattr("inference.openvino_classifier.capabilities", lambda _: ["FP32", "INT8"])
     for precision in ("bf16", "pruned"):
         shutil.copytree(own / MODEL / "fp32", own / MODEL / precision)
         card = json.loads((own / MODEL / precision / "card.json").read_text())
@@ -435,7 +441,7 @@ def test_variants_that_see_the_same_pixels_are_in_memory_together_within_the_bud
         return replace(seeded, card=card)
 
     given = [like("a"), like("b", crop=200), like("c"), like("a", "int8"), like("d")]
-    size = 2 * seeded.card.size_bytes
+    size = memory_of(seeded.card)
 
     def names(budget: int) -> list[str]:
         return ["".join(each.card.model for each in pack) for pack in packs(given, budget)]
@@ -454,7 +460,8 @@ def found() -> dict[str, Any]:
     variants = [
         {
             "model": f"m{model}|x", "title": f"Model {model} of Some Length", "precision": precision,
-            "images": 256, "errors": 0, "top1": figures.share(180 + model, 256), "top5": figures.share(230, 256),
+            "random": False, "images": 256, "errors": 0,
+            "top1": figures.share(180 + model, 256), "top5": figures.share(230, 256),
             "agreement": None if precision == "fp32" else figures.share(240, 256),
             "milliseconds": 5.0 * (model + 1) ** 1.5 / turn**0.2,
             "time_ratio": None if precision == "fp32" else 1 / turn, "images_per_second": 100 / 3 * turn,
@@ -520,19 +527,94 @@ def test_labels_cover_neither_each_other_nor_a_point() -> None:
 def test_random_weights_are_in_the_table_and_not_in_the_picture(found: dict[str, Any]) -> None:
     from cli.evaluate.plot import _drawn
 
-    found["variants"][0]["model"] = "resnet18-seeded"
+    found["variants"][0]["random"] = True
     assert len(_drawn(found)) == 23
     found["variants"] = found["variants"][:1]
     assert len(_drawn(found)) == 1
 
 
-def test_an_answer_that_is_not_finite_is_an_error(seeded: Artefact, tmp_path: Path) -> None:
-    class Broken:
-        max_batch, memory_bytes = 1, 0
+class Broken:
+    max_batch, memory_bytes = 1, 0
 
+    def __call__(self, pixels: Pixels) -> Logits:
+        return np.full((1, 1000), np.nan, dtype=np.float32)
+
+
+class Choosy(Broken):
+    """Answers light pictures only."""
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        return np.full((1, 1000), 0 if pixels.mean() > 128 else np.nan, dtype=np.float32)
+
+
+@pytest.mark.parametrize(("other", "errors"), [(Broken(), None), (Choosy(), 1)])
+def test_a_variant_without_an_answer_does_not_keep_the_others_from_being_measured(
+    other: Broken, errors: int | None, seeded: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Good(Broken):
         def __call__(self, pixels: Pixels) -> Logits:
-            return np.full((1, 1000), np.nan, dtype=np.float32)
+            return np.zeros((1, 1000), dtype=np.float32)
 
+    for name, colour in (("dark", 10), ("light", 250)):
+        Image.new("RGB", (64, 48), (colour, colour, colour)).save(tmp_path / f"{name}.png")
+    asked = [Labelled(tmp_path / f"{name}.png", 0) for name in ("dark", "light")]
+    pack = [Loaded(seeded, Good()), Loaded(replace(seeded, card=replace(seeded.card, precision="fp16")), other)]
+    monkeypatch.setattr("cli.evaluate.run.load", lambda *_: pack)
+    here = Evaluation(Data(asked, "p", "csv"), Chosen([each.artefact for each in pack]), tmp_path, 2)
+    found = here.run(lambda *_: lambda _: None)
+    told = {each["precision"]: each["errors"] for each in found["variants"]}
+    assert told == {"fp32": 0} | ({} if errors is None else {"fp16": errors})
+    assert [each["reason"].startswith("in fp16: it answered none") for each in found["missing"]] == [True] * (
+        not errors
+    )
+
+
+def test_errors_are_asked_anew(data: Path, models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cli.evaluate import asking
+
+    real = asking.bytes_of
+
+    def locked(path: Path) -> bytes:
+        if path.name == "koala.jpg":
+            raise BadImage("unreadable", "The file cannot be read: Permission denied.")
+        return real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asking, "bytes_of", locked)
+        evaluate(data, models_dir, tmp_path / "out", "--models", MODEL, code=1)
+    said = evaluate(data, models_dir, tmp_path / "out", "--models", MODEL).stderr
+    assert "asking: 8 of 9" in said and read(tmp_path / "out")["variants"][0]["errors"] == 0
+
+
+@pytest.mark.parametrize("name", ["PIL.__version__", "numpy.__version__", "openvino.__version__"])
+def test_what_decides_pixels_and_answers_decides_what_is_kept(
+    name: str, seeded: Artefact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Loaded(seeded, Broken())
+    before = fingerprint(loaded, "CPU")
+    assert before == fingerprint(loaded, "CPU") != fingerprint(loaded, "GPU")
+    monkeypatch.setattr(Broken, "computes_in", "bf16", raising=False)
+    assert fingerprint(loaded, "CPU") != before
+    monkeypatch.undo()
+    monkeypatch.setattr(name, "0.1")
+    assert fingerprint(loaded, "CPU") != before
+
+
+def test_another_device_computes_and_is_told(data: Path, models_dir: Path, tmp_path: Path) -> None:
+    evaluate(data, models_dir, tmp_path / "out", "--models", MODEL, "--device", "hetero:cpu")
+    found = read(tmp_path / "out")
+    assert found["machine"]["device"] == "HETERO:CPU" and found["variants"][0]["errors"] == 0
+    assert "finds no XPU" in evaluate(data, models_dir, tmp_path / "out", "--device", "XPU", code=2).stderr
+
+
+def test_sizes_are_of_the_files_that_the_device_reads(seeded: Artefact) -> None:
+    program = replace(seeded.card, files=seeded.card.files | {"network.pt2": FileEntry(1_000_000, "")})
+    assert program.size_on("CPU") == seeded.card.size_bytes == program.loaded_bytes < program.size_bytes
+    golden = seeded.card.files[seeded.card.golden.image].size_bytes
+    assert program.size_on("CUDA") == 1_000_000 + golden
+
+
+def test_an_answer_that_is_not_finite_is_an_error(seeded: Artefact, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(pictures.jpeg((64, 48)))
     asked = [Labelled(tmp_path / "a.jpg", 0)]
     base = Kept(tmp_path / NAME, asked)

@@ -128,6 +128,17 @@ def test_a_full_disk_is_one_sentence(full_disk: Path) -> None:
     assert not list(full_disk.glob("*/fp32"))
 
 
+def test_a_full_disk_is_one_sentence_of_quantize(models_dir: Path, full_disk: Path) -> None:
+    (full_disk / "efficientnet_lite0").mkdir()
+    (full_disk / "efficientnet_lite0" / "fp32").symlink_to(models_dir / "efficientnet_lite0" / "fp32")
+    where = ["--precision", "fp16", "--models-dir", str(full_disk)]
+    result = models("quantize", "efficientnet_lite0", *where)
+    assert result.exit_code == 1 and "No space left" in result.stderr
+    assert [path.name for path in full_disk.rglob("*") if path.is_dir() or path.is_symlink()] == [
+        "efficientnet_lite0", "fp32",
+    ]  # fmt: skip
+
+
 def test_what_is_built_for_cuda_is_there_for_cuda(cuda_dir: Path) -> None:
     where = ["--models-dir", str(cuda_dir)]
     assert "is there" in models("build", "efficientnet_lite0", *where, NINEFOLD_DEVICE="CUDA").stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 
@@ -37,7 +38,7 @@ def here(server: FakeServer, workers: Executor) -> Comparison:
     """Two pictures before two variants."""
     visit = Visit(Api(server.url), Tray(25_000_000), workers, clock=Clock())
     visit.tray.add([("a.jpg", jpeg()), ("b.jpg", jpeg(seed=1))])
-    comparison = Comparison(visit, drawing=0)
+    comparison = Comparison(visit, workers, drawing=0)
     comparison.choose([FP32, INT8])
     return comparison
 
@@ -202,6 +203,26 @@ def test_it_waits_for_what_another_page_has_asked(here: Comparison, server: Fake
     here.visit.asking = None
     go(here)
     assert here.table().waiting == 0 and server.most_at_once == 1
+
+
+def test_comparisons_wait_for_one_another_and_not_where_pictures_are_asked(
+    here: Comparison, server: FakeServer
+) -> None:
+    free = threading.Event()
+    with ThreadPoolExecutor(1) as alone, ThreadPoolExecutor(1) as few:
+        other = few.submit(free.wait)
+        here.workers, here.visit.workers = few, alone
+        here.watch()
+        here.start()
+        asked_elsewhere = alone.submit(here.visit.api.predict, FP32, [("x.jpg", jpeg())], 5)
+        try:
+            assert asked_elsewhere.result(20) and here.busy and here.queued
+            assert [each.names for each in server.asked] == [["x.jpg"]]
+        finally:
+            free.set()
+        assert other.result(20)
+        here.settle(20)
+    assert here.table().waiting == 0 and not here.queued
 
 
 @pytest.mark.parametrize("state", ["starting", "away"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -60,6 +61,12 @@ def test_it_is_told_what_the_figures_hang_on(found: Evaluation) -> None:
     told = measured.origin(found, UTC, datetime(2026, 1, 1, tzinfo=UTC))
     assert "4 Mar 2025, 10:00" in told and "256 labelled pictures of <b>holiday</b> (labels in a CSV)" in told
     assert "A processor, 2 cores, OpenVINO 2026.4.1" in told
+
+
+def test_another_device_than_the_processor_is_told(found: Evaluation) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert "<b>CUDA</b> on A processor" in measured.origin(replace(found, device="CUDA"), UTC, now)
+    assert "CPU" not in measured.origin(found, UTC, now)
 
 
 def test_what_strangers_wrote_is_only_text(server: FakeServer) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,6 +38,14 @@ def test_every_variant_is_a_circle_of_its_size_with_its_figures_to_be_told() -> 
     ], "the larger first, so that it hides none"
     assert (rows[1]["milliseconds"], rows[1]["top1"]) == (4.0, 0.7)
     assert (rows[1]["said"], rows[1]["between"], rows[1]["took"]) == ("70.0%", "65.0% to 75.0%", "4 ms")
+
+
+def test_random_weights_are_drawn_only_if_there_is_nothing_else() -> None:
+    chance = replace(measured("Random", "fp32", 9.0, 0.001, 5_000_000), random=True)
+    spec = inner(chance, FAST, SLOW)
+    assert [(row["name"], row["number"]) for row in spec["data"]["values"]] == [("Slow fp32", "3"), ("Fast int8", "2")]
+    assert spec["layer"][1]["encoding"]["y"]["scale"]["domain"][0] > 0.6
+    assert [row["number"] for row in inner(chance)["data"]["values"]] == ["1"]
 
 
 @pytest.mark.parametrize(("other", "kind"), [(SLOW, "log"), (measured("Near", "fp32", 9.0, 0.8, 1), None)])

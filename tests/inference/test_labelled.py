@@ -151,6 +151,7 @@ def test_a_csv_names_files_beside_it_by_index_or_label(tmp_path: Path, text: str
         ("file;index\na.jpg;1\n", ["line 1: the header is 'file;index'"]),
         ("a.jpg,1\n", ["line 1"]),
         ("file,index\na.jpg,1\na.jpg,2\n", ["line 3", "in line 2 already", "Keep one"]),
+        ("file,index\na.jpg,1\n./a.jpg,2\n", ["line 3", "in line 2 already", "Keep one"]),
         ("file,index\na.jpg,1\ngone.jpg,2\n", ["line 3", "no file 'gone.jpg'", "take the line out"]),
         ("file,index\n,1\n", ["line 2", "no file ''"]),
         ("file,index\na.jpg,\n", ["line 2", "'' is no class index"]),

@@ -45,8 +45,24 @@ class FileServer:
     def __init__(self, folder: Path) -> None:
         self.folder, self.requests = folder, []
         requests = self.requests
+        self.cut, self.head, outer = False, 200, self
 
         class Handler(SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if outer.cut:
+                    self.send_response(200)
+                    self.send_header("Content-Length", "1000")
+                    self.end_headers()
+                    self.wfile.write(b"x" * 500)
+                else:
+                    super().do_GET()
+
+            def do_HEAD(self) -> None:
+                if outer.head == 200:
+                    super().do_HEAD()
+                else:
+                    self.send_error(outer.head)
+
             def log_request(self, *_: object) -> None:
                 requests.append(f"{self.command} {self.path}")
 
@@ -90,6 +106,20 @@ def test_a_file_with_another_hash_is_refused_and_not_kept(files: FileServer, tmp
     with pytest.raises(WrongWeights, match="another sha256"):
         download(address, hash_in_name(address), tmp_path / "downloads")
     assert not list((tmp_path / "downloads").iterdir())
+
+
+def test_a_download_that_broke_off_is_not_told_as_another_file(files: FileServer, tmp_path: Path) -> None:
+    address = files.put(b"w" * 1000)
+    files.cut = True
+    with pytest.raises(WeightsMissing, match=r"broke off \(500 of 1,000 bytes"):
+        download(address, hash_in_name(address), tmp_path / "downloads")
+    assert not list((tmp_path / "downloads").iterdir())
+
+
+@pytest.mark.parametrize("status", [403, 405, 501])
+def test_a_server_that_answers_get_alone_is_asked_so(files: FileServer, tmp_path: Path, status: int) -> None:
+    address, files.head = files.put(b"right"), status
+    assert download(address, hash_in_name(address), tmp_path / "downloads").read_bytes() == b"right"
 
 
 def test_a_damaged_download_of_before_is_fetched_again(files: FileServer, tmp_path: Path) -> None:

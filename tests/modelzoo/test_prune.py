@@ -27,7 +27,7 @@ from modelzoo.finetune import Checkpoint, FineTuning, Progress, Settings, Stoppe
 from modelzoo.material import Batches, Material, Pictures, labelled, to_judge, unlabelled
 from modelzoo.networks import build_network
 from modelzoo.photographs import NoPhotographs, Photographs
-from modelzoo.prune import KEPT, Watch, prune
+from modelzoo.prune import KEPT, Watch, _Compared, prune
 
 MODEL = BY_NAME["resnet18-seeded"]
 SMALL = TransformSpec(resize=40, crop=32)
@@ -168,8 +168,34 @@ def test_another_run_is_not_taken_for_this_one_and_a_damaged_one_for_none(materi
     (path,) = (tmp_path / KEPT / "small").iterdir()
     path.write_bytes(path.read_bytes()[:1000])
     assert kept.load() is None
-    kept.sweep()
+
+
+def test_a_picture_replaced_under_its_name_is_another(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    material = labelled(tmp_path / "data", None, 0.25, ("red", "green", "blue"))
+    checkpoint(tmp_path, material).save(fine_tuning())
+    assert checkpoint(tmp_path, material).load() is not None
+    Image.new("RGB", (60, 80)).save(material.train.files[0])
+    assert checkpoint(tmp_path, material).load() is None
+
+
+def test_a_run_that_ends_leaves_what_another_has_kept(material: Material, tmp_path: Path) -> None:
+    long, short = (checkpoint(tmp_path, material, replace(SETTINGS, steps=steps)) for steps in (1000, 5))
+    for kept in (long, short):
+        kept.save(fine_tuning())
+    short.sweep()
+    assert short.load() is None and long.load() is not None
+    long.sweep()
     assert not (tmp_path / KEPT).exists()
+
+
+def test_the_last_steps_are_kept_too(material: Material, tmp_path: Path) -> None:
+    kept, tuning = checkpoint(tmp_path, material), fine_tuning()
+    run(tuning, material, kept)
+    state = kept.load()
+    assert state is not None and state["step"] == SETTINGS.steps
+    tuning.go_on(state)
+    assert run(tuning, material, kept) == []
 
 
 def test_a_full_disk_is_an_oserror_and_keeps_the_older_state(material: Material, full_disk: Path) -> None:
@@ -206,6 +232,25 @@ def test_what_is_trained_on_never_judges(folder: Path, material: Material, tmp_p
         labelled(folder, None, 0.01, ("a", "b", "c"))
     shutil.copytree(folder, tmp_path / "other")
     assert len(labelled(folder, tmp_path / "other", 0.1, ("a", "b", "c")).validation.files) == 12
+
+
+def test_one_picture_less_moves_at_most_one_other(folder: Path, tmp_path: Path) -> None:
+    def judges(data: Path) -> set[str]:
+        return {path.name for path in labelled(data, None, 0.25, ("a", "b", "c")).validation.files}
+
+    before = judges(folder)
+    for path in sorted(folder.rglob("*.png")):
+        shutil.copytree(folder, tmp_path / path.stem)
+        (tmp_path / path.stem / path.relative_to(folder)).unlink()
+        assert len(judges(tmp_path / path.stem) ^ (before - {path.name})) <= 1
+
+
+def test_numbers_that_are_none_are_not_taken_for_agreement() -> None:
+    compared = _Compared()
+    compared.add(np.ones((1, 3), np.float32), np.array([[1, np.nan, 1]], np.float32), np.array([], np.int64))
+    compared.add(np.ones((1, 3), np.float32), np.ones((1, 3), np.float32), np.array([], np.int64))
+    agreement = compared.agreement()
+    assert np.isnan([agreement.max_logit_difference, agreement.max_probability_difference]).all()
 
 
 def test_a_broken_picture_is_named(folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +26,7 @@ from inference.pruning import Score, Share
 
 if TYPE_CHECKING:
     from modelzoo.finetune import Progress as Step
+    from modelzoo.finetune import Settings
     from modelzoo.material import Material
 
 LINES = 20
@@ -35,7 +35,10 @@ LINES = 20
 
 def prune(  # noqa: PLR0913, PLR0917  # one for each word of the command
     name: Annotated[
-        str | None, typer.Argument(help="Which model, built before. Without one: the one that answers by default.")
+        str | None,
+        typer.Argument(
+            envvar="NINEFOLD_MODEL", help="Which model, built before. Without one: the one that answers by default."
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Labelled pictures: a folder per class, ImageNet's layout, or a CSV file,index.")
@@ -47,7 +50,7 @@ def prune(  # noqa: PLR0913, PLR0917  # one for each word of the command
     pictures: Annotated[
         Path | None,
         typer.Option(
-            help="Pictures without labels, like those that will be asked; every fourth judges. Without --data and "
+            help="Pictures without labels, like those that will be asked; one of four judges. Without --data and "
             "--pictures: photographs that come with scikit-image and scikit-learn."
         ),
     ] = None,
@@ -80,10 +83,11 @@ def prune(  # noqa: PLR0913, PLR0917  # one for each word of the command
     from modelzoo.prune import prune as prune_model  # noqa: PLC0415
 
     with _explained(store, model):
-        material = _material(store, model, data, validation, held_out, pictures, seed)
+        material = _material(store, model, data, validation, held_out, pictures)
         count = steps or (math.ceil(epochs * len(material.train.files) / batch) if epochs else 300)
-        settings = Settings(sparsity, count, batch, learning_rate, distillation, seed)
-        if not force and _is_there(store, model, asdict(settings), material.source):
+        teacher = distillation if material.is_labelled else 1.0
+        settings = Settings(sparsity, count, batch, learning_rate, teacher, seed)
+        if not force and _is_there(store, model, settings, material):
             err.print(f"{model.name} pruned is there.")
             return
         with _told(count) as report, _asked_to_stop() as stop:
@@ -121,7 +125,7 @@ def _refuse_both(
     if data and pictures:
         fail("--data has labels and --pictures has none: name one of them")
     if validation and not data:
-        fail("--validation is for --data: of pictures without labels every fourth is held out by itself")
+        fail("--validation is for --data: of pictures without labels one of four is held out by itself")
     if steps and epochs:
         fail("--steps and --epochs say the same: name one of them")
 
@@ -133,8 +137,10 @@ def _model(store: ArtefactStore, name: str | None) -> Model:
         fail(str(error), code=1)
 
 
-def _is_there(store: ArtefactStore, model: Model, settings: dict[str, float], source: str) -> bool:
-    """Pruned in the same way, of the weights that fp32 has now, and whole."""
+def _is_there(store: ArtefactStore, model: Model, settings: Settings, material: Material) -> bool:
+    """Pruned in the same way on the same pictures, of the weights that fp32 has now, and whole."""
+    from modelzoo.finetune import digest_of  # noqa: PLC0415
+
     try:
         artefact, fp32 = (store.get(Variant(model.name, precision)) for precision in ("pruned", "fp32"))
         if artefact is None or fp32 is None or not made_of(artefact, fp32) or artefact.card.pruning is None:
@@ -142,21 +148,22 @@ def _is_there(store: ArtefactStore, model: Model, settings: dict[str, float], so
         artefact.verify()
     except (BadCard, DamagedArtefact):
         return False
-    return (artefact.card.pruning.settings, artefact.card.pruning.data) == (settings, source)
+    wanted = digest_of(fp32.card.origin.sha256, settings, material.train, material.validation)
+    return artefact.card.pruning.digest == wanted
 
 
-def _material(  # where pictures may come from
+def _material(
     store: ArtefactStore, model: Model, data: Path | None, validation: Path | None, held_out: float,
-    pictures: Path | None, seed: int,
+    pictures: Path | None,
 ) -> Material:  # fmt: skip
     """The pictures that were named. Raises BadData, NoPhotographs, ModelMissing, BadCard."""
+    from modelzoo.derived import fp32_of  # noqa: PLC0415
     from modelzoo.material import labelled, unlabelled  # noqa: PLC0415
     from modelzoo.photographs import bundled, from_folder  # noqa: PLC0415
-    from modelzoo.prune import fp32_of  # noqa: PLC0415
 
     if data is None:
         return unlabelled(from_folder(pictures) if pictures else bundled())
-    return labelled(data, validation, held_out, fp32_of(store, model).card.labels, seed)
+    return labelled(data, validation, held_out, fp32_of(store, model).card.labels)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin  # noqa: F401  # isort: skip
 from PIL import PngImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
 
-__all__ = ["BadImage", "Header", "ImageLimits", "TransformSpec", "read_header", "to_pixels"]
+__all__ = ["BadImage", "Header", "ImageLimits", "TransformSpec", "read_header", "to_pixels", "upright"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 """What is accepted. An allow-list: every decoder that is not needed is a risk that is not taken."""
@@ -175,6 +175,25 @@ def to_pixels(
             raise
         except Exception as error:
             # Pillow's plug-ins raise SyntaxError, struct.error, KeyError … on hostile bytes: all mean the same.
+            raise _undecodable(error) from error
+
+
+def upright(data: bytes, side: int, limits: ImageLimits = ImageLimits()) -> Image.Image:
+    """The whole picture as `to_pixels` sees it before the crop: upright, in RGB, transparent parts over white.
+
+    A large JPEG is decoded at 1/2, 1/4 or 1/8 as long as neither side falls below `side`. Raises BadImage.
+    """
+    with _open(data, limits) as image:
+        try:
+            image.draft(None, (side, side))
+            image.load()
+            turn = _TURNS.get(_orientation(image))
+            plain = image.mode in _PLAIN and "transparency" not in image.info
+            flat = image.convert("RGB") if plain else _flatten(image, (0, 0, *image.size))
+            return flat if turn is None else flat.transpose(turn)
+        except BadImage:
+            raise
+        except Exception as error:
             raise _undecodable(error) from error
 
 

@@ -45,7 +45,7 @@ class Pruning:
 
     `sparsity`: zeros among all prunable weights. Sizes are those of all files of the artefact, in bytes; `loaded_bytes`
     of the weights alone, unpacked. `time_ratio`: time per image, pruned over dense, in one run on the machine that
-    pruned.
+    pruned. `digest` names weights, settings and pictures.
     """
 
     sparsity: float
@@ -58,6 +58,7 @@ class Pruning:
     loaded_bytes: int
     time_ratio: float
     layers: tuple[Layer, ...]
+    digest: str = ""
 
 
 def from_dict(data: dict[str, Any]) -> Pruning:

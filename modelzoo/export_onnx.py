@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 
@@ -137,7 +138,7 @@ def refuse_overflow(network: Normalised, pixels: Pixels) -> None:
 
     def look(_module: torch.nn.Module, _given: object, came: torch.Tensor) -> None:
         nonlocal largest
-        largest = max(largest, *(abs(float(end)) for end in torch.aminmax(came)))
+        largest = float(np.max([largest, *(abs(float(end)) for end in torch.aminmax(came))]))  # keeps NaN
 
     hooks = [module.register_forward_hook(look) for module in network.modules()]
     try:

@@ -13,7 +13,6 @@ import hashlib
 import io
 import logging
 import os
-import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from torch.nn import functional
 from contract.transform import TransformSpec
 from inference.pruning import Layer
 from inference.torch_classifier import Normalised
-from modelzoo.material import Batches, Material
+from modelzoo.material import Batches, Material, Pictures
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -115,12 +114,13 @@ class FineTuning:
             loss = self._learn(torch.from_numpy(pixels), torch.from_numpy(classes))
             self.step += 1
             report(Progress(self.step, loss, sparsity))
-            if stop() and self.step < self.settings.steps:
+            if stop():
                 kept.save(self)
                 raise Stopped(f"stopped after {self.step} of {self.settings.steps} steps")
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 kept.save(self)
                 saved = time.monotonic()
+        kept.save(self)
 
     def _learn(self, pixels: torch.Tensor, classes: torch.Tensor) -> float:
         """One step down the loss: cross-entropy to the labels and to the dense network's answer, in their shares."""
@@ -166,22 +166,35 @@ class FineTuning:
         self.step = int(state["step"])
 
 
+def digest_of(weights: str, settings: Settings, *parts: Pictures) -> str:
+    """Names a run: its weights, its settings, its pictures with their classes, sizes and times of change."""
+    digest = hashlib.sha256(repr((weights, settings)).encode())
+    for part in parts:
+        digest.update(repr((part.classes, [(str(path.absolute()), _stamp(path)) for path in part.files])).encode())
+    return digest.hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:  # said when the pictures are looked at
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
 class Checkpoint:
     """Where a run is kept: one file for each set of weights, pictures and settings, so that none goes on as another."""
 
     def __init__(self, folder: Path, weights: str, material: Material, settings: Settings) -> None:
-        digest = hashlib.sha256(repr((weights, settings, material.train.classes)).encode())
-        for path in material.train.files:
-            digest.update(os.fsencode(path) + b"\0")
         self._folder = folder
-        self._path = folder / f"{digest.hexdigest()[:16]}.pt"
+        self._path = folder / f"{digest_of(weights, settings, material.train)[:16]}.pt"
 
     def save(self, run: FineTuning) -> None:
         """Writes the run's state, whole or not at all. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()  # torch calls a full disk a RuntimeError
         torch.save(run.state(), buffer)
-        staging = self._path.with_suffix(".part")
+        staging = self._path.with_suffix(f".{os.getpid()}.part")
         try:
             staging.write_bytes(buffer.getbuffer())
             staging.replace(self._path)
@@ -198,9 +211,10 @@ class Checkpoint:
             return None
 
     def sweep(self) -> None:
-        """Removes all that was kept of this model, whatever its settings were."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        with suppress(OSError):  # another model's run may be kept beside it
+        """Removes this run; others are left, each for its own command to go on from."""
+        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # there are others
+            self._folder.rmdir()
             self._folder.parent.rmdir()
 
 

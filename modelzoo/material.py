@@ -1,7 +1,7 @@
 """What a network is fine-tuned on, and what it is then judged by: never the same pictures.
 
     labelled      a folder of classes or a CSV (inference/labelled.py); a share of it, or another folder, is held out
-    unlabelled    a folder of pictures, or those that come with scikit-image and scikit-learn; every fourth is held out
+    unlabelled    a folder of pictures, or those that come with scikit-image and scikit-learn; one of four is held out
 
 A batch is a function of its number and the seed alone, so that a run that goes on is the run that was never stopped.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from contract.transform import BadImage, Pixels, TransformSpec, to_pixels
 from inference.labelled import BadData, Labelled, read_labelled
-from modelzoo.photographs import Photographs, crops, one_crop
+from modelzoo.photographs import Photographs, crops, drawn, one_crop
 
 Classes = npt.NDArray[np.int64]
 
@@ -52,13 +52,13 @@ class Material:
         return bool(self.train.classes)
 
 
-def labelled(data: Path, validation: Path | None, held_out: float, labels: Sequence[str], seed: int = 0) -> Material:
+def labelled(data: Path, validation: Path | None, held_out: float, labels: Sequence[str]) -> Material:
     """The pictures of `data`; held out: those of `validation`, or else the share `held_out`. Raises BadData."""
     found = read_labelled(data, labels)
     if validation is None:
-        order = np.random.default_rng(seed).permutation(len(found)).tolist()
-        share = round(held_out * len(found))
-        train, held = ([found[place] for place in sorted(part)] for part in (order[share:], order[:share]))
+        folder, count = data if data.is_dir() else data.parent, round(held_out * len(found))
+        judges = drawn((one.path for one in found), folder, count)
+        train, held = ([one for one in found if (one.path in judges) is judging] for judging in (False, True))
     else:
         train, held = found, read_labelled(validation, labels)
         both = {one.path.resolve() for one in train} & {one.path.resolve() for one in held}
@@ -77,6 +77,22 @@ def unlabelled(photographs: Photographs) -> Material:
     return Material(Pictures(train), Pictures(held), f"{len(train)} {photographs.source}, {len(held)} others held out")
 
 
+def faults(material: Material, spec: TransformSpec) -> Iterator[str | None]:
+    """Decodes every picture once: what is wrong with it and its file's name, or None."""
+    files = material.train.files + material.validation.files
+    with ThreadPoolExecutor() as pool:
+        for at in range(0, len(files), _CHUNK):
+            yield from pool.map(partial(_fault, spec=spec), files[at : at + _CHUNK])
+
+
+def _fault(path: Path, spec: TransformSpec) -> str | None:
+    try:
+        _whole(path, spec)
+    except BadData as error:
+        return str(error)
+    return None
+
+
 def _of(found: Sequence[Labelled]) -> Pictures:
     return Pictures(tuple(one.path for one in found), tuple(one.index for one in found))
 
@@ -93,6 +109,8 @@ class Batches:
 
         The next one is read while one is used. Raises NoPhotographs for a file that is no picture.
         """
+        if start >= end:
+            return
         with ThreadPoolExecutor(max_workers=1) as pool:
             ahead = [pool.submit(self._batch, start)]
             for number in range(start + 1, end + 1):
@@ -137,4 +155,4 @@ def _whole(path: Path, spec: TransformSpec) -> Pixels:
     except BadImage as error:
         raise BadData(f"{path} cannot be used: {error} Take it out.") from error
     except OSError as error:
-        raise BadData(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise BadData(f"{path} cannot be read: {error.strerror or error}. Take it out.") from error

@@ -6,7 +6,9 @@ for it looks like what will be asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from contract.transform import Pixels, TransformSpec
+from contract.transform import BadImage, Pixels, TransformSpec, upright
 
 CALIBRATION_CROPS, GATE_CROPS = 300, 1000
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -60,16 +62,25 @@ def bundled() -> Photographs:
 
 
 def from_folder(folder: Path) -> Photographs:
-    """Every picture below `folder`: three of four to calibrate on, the fourth to judge by. Raises NoPhotographs."""
+    """Every picture below `folder`: three of four to calibrate on, one to judge by. Raises NoPhotographs."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
     if len(files) < _LEAST_OWN:
         raise NoPhotographs(
             f"{folder} has {len(files)} pictures; at least {_LEAST_OWN} are needed, some hundreds are good"
         )
-    gate = tuple(files[3::4])
+    gate = drawn(files, folder, len(files) // 4)
     return Photographs(
-        tuple(path for path in files if path not in set(gate)), gate, "photographs of the operator's own"
+        tuple(path for path in files if path not in gate), tuple(sorted(gate)), "photographs of the operator's own"
     )
+
+
+def drawn(files: Iterable[Path], folder: Path, count: int) -> frozenset[Path]:
+    """`count` of the files, chosen by a hash of each name below `folder`: one file more moves at most one other."""
+
+    def key(path: Path) -> bytes:
+        return hashlib.sha256(os.fsencode(os.path.relpath(path, folder))).digest()
+
+    return frozenset(sorted(files, key=key)[:count])
 
 
 def crops(files: Sequence[Path], count: int, spec: TransformSpec, *, least: float, seed: int) -> Pixels:
@@ -112,10 +123,8 @@ def _crop(picture: Image.Image, random: np.random.Generator, least: float, spec:
 
 def _open(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as opened:
-            opened.draft("RGB", (_LARGEST_SIDE, _LARGEST_SIDE))
-            return opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return upright(path.read_bytes(), _LARGEST_SIDE)
+    except (OSError, BadImage) as error:
         raise NoPhotographs(f"{path} cannot be read as a picture ({error}); take it out of the folder") from error
 
 

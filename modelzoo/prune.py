@@ -20,20 +20,21 @@ from scipy.stats import binomtest  # type: ignore[import-untyped]  # scipy bring
 
 from contract.transform import Pixels, TransformSpec
 from inference.artefacts import Artefact, ArtefactStore, Variant, sha256_of
-from inference.card import Agreement, Expected, FileEntry, Golden
+from inference.card import Agreement, FileEntry
 from inference.catalogue import Model
 from inference.choice import ModelMissing
-from inference.classifier import Logits, WrongAnswer, golden_pixels, softmax, top_k
+from inference.classifier import Logits, golden_pixels, softmax
 from inference.ir import compress_weights
+from inference.labelled import BadData
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.pruning import Pruning, Score, Share
 from inference.torch_classifier import Normalised
 from modelzoo.build import Say
 from modelzoo.convert import write_ir
-from modelzoo.finetune import Checkpoint, FineTuning, Progress, Settings, layers_of
-from modelzoo.material import Classes, Material, Pictures, to_judge
+from modelzoo.derived import fp32_of, golden_of
+from modelzoo.finetune import Checkpoint, FineTuning, Progress, Settings, Stopped, digest_of, layers_of
+from modelzoo.material import Classes, Material, Pictures, faults, to_judge
 from modelzoo.networks import build_network
-from modelzoo.quantize import TOLERANCE
 from modelzoo.weights import Weights, obtain
 
 KEPT = ".pruning"
@@ -41,6 +42,7 @@ JUDGED = 1000
 """On how many of the training pictures, and on how many crops where there are no labels, the two are compared."""
 
 _ROUNDS = 40
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -66,25 +68,16 @@ def prune(
     weights = obtain(model, local, store.root / ".downloads")
     _check_same(source, weights)
     kept = Checkpoint(store.root / KEPT / model.name, source.card.origin.sha256, material, settings)
+    _refuse_faults(material, model.transform, watch)
     watch.say(f"Pruning to {settings.sparsity:.0%} zeros in {settings.steps} steps, on {material.source} …")
     pruned = _pruned(model, weights, material, settings, kept, watch)
     watch.say("Comparing it with fp32 …")
     artefact = store.publish(
-        Variant(model.name, "pruned"), lambda folder: _write(folder, source, pruned, material, settings, judged)
+        Variant(model.name, "pruned"),
+        lambda folder: _write(folder, source, pruned, material, settings, judged, stop=watch.stop),
     )
     kept.sweep()
     return artefact
-
-
-def fp32_of(store: ArtefactStore, model: Model) -> Artefact:
-    """The dense artefact, as its card describes it. Raises ModelMissing, BadCard, DamagedArtefact."""
-    source = store.get(Variant(model.name, "fp32"))
-    if source is None:
-        raise ModelMissing(
-            f"{model.name} must be there in fp32 first. The command `ninefold models build {model.name}` adds it."
-        )
-    source.verify()
-    return source
 
 
 def _check_same(source: Artefact, weights: Weights | None) -> None:
@@ -93,6 +86,19 @@ def _check_same(source: Artefact, weights: Weights | None) -> None:
             f"{source.variant} was made of other weights than {weights.path}. "
             f"The command `ninefold models build {source.card.model} --force` makes it anew."
         )
+
+
+def _refuse_faults(material: Material, spec: TransformSpec, watch: Watch) -> None:
+    """Looks at every picture now, for one that cannot be read would else end the run at its turn."""
+    watch.say("Looking at the pictures …")
+    found = []
+    for fault in faults(material, spec):
+        if watch.stop():
+            raise Stopped("stopped before the first step")
+        found += [fault] if fault else []
+    if found:
+        more = f" Likewise {len(found) - _NAMED} more." if len(found) > _NAMED else ""
+        raise BadData(" ".join(found[:_NAMED]) + more)
 
 
 def _pruned(
@@ -110,8 +116,9 @@ def _pruned(
 
 
 def _write(
-    folder: Path, source: Artefact, pruned: Normalised, material: Material, settings: Settings, judged: int
-) -> None:
+    folder: Path, source: Artefact, pruned: Normalised, material: Material, settings: Settings, judged: int, *,
+    stop: Callable[[], bool],
+) -> None:  # fmt: skip
     write_ir(pruned, source.card.transform.crop, folder)
     loaded = compress_weights(folder)
     (folder / source.card.golden.image).write_bytes(source.golden_image)
@@ -124,9 +131,9 @@ def _write(
     )
     artefact = Artefact(folder, card)
     both = OpenVinoClassifier(source), OpenVinoClassifier(artefact)
-    golden = _golden(artefact, both[1](golden_pixels(artefact))[0])
-    train = _compared(both, material.train, card.transform, judged)
-    held = _compared(both, material.validation, card.transform, max(judged, len(material.validation.files)))
+    golden = golden_of(artefact, both[1](golden_pixels(artefact))[0])
+    train = _compared(both, material.train, card.transform, judged, stop)
+    held = _compared(both, material.validation, card.transform, max(judged, len(material.validation.files)), stop)
     layers = layers_of(pruned.state_dict())
     pruning = Pruning(
         sparsity=sum(layer.zeros for layer in layers) / sum(layer.weights for layer in layers),
@@ -139,18 +146,9 @@ def _write(
         loaded_bytes=loaded,
         time_ratio=_time_ratio(source, artefact),
         layers=layers,
+        digest=digest_of(source.card.origin.sha256, settings, material.train, material.validation),
     )
     replace(card, golden=golden, agreement=held.agreement(), pruning=pruning).write(folder)
-
-
-def _golden(artefact: Artefact, logits: Logits) -> Golden:
-    """What this very artefact says, once that was seen to be what fp32 says; of random weights anything is right."""
-    golden, labels = artefact.card.golden, artefact.card.labels
-    predictions = tuple(Expected(found.label, found.index, found.probability) for found in top_k(logits, labels, 5))
-    if artefact.card.origin.kind != "seeded" and predictions[0].index != golden.predictions[0].index:
-        said, expected = predictions[0].label, golden.predictions[0].label
-        raise WrongAnswer(f"{artefact.variant} calls its golden image {said!r}, and fp32 {expected!r}")
-    return Golden(golden.image, predictions, TOLERANCE)
 
 
 @dataclass
@@ -173,9 +171,10 @@ class _Compared:
             self.labelled = True
             before, after = (int((one == classes).sum()) for one in said)
             self.right = (self.right[0] + before, self.right[1] + after)
-        self.logit_difference = max(self.logit_difference, float(np.abs(dense - pruned).max()))
-        difference = float(np.abs(softmax(dense) - softmax(pruned)).max())
-        self.probability_difference = max(self.probability_difference, difference)
+        # np.max keeps NaN, which max() may drop
+        self.logit_difference = float(np.max([self.logit_difference, np.abs(dense - pruned).max()]))
+        difference = np.abs(softmax(dense) - softmax(pruned)).max()
+        self.probability_difference = float(np.max([self.probability_difference, difference]))
 
     def score(self, part: str) -> Score:
         """For the card."""
@@ -198,11 +197,14 @@ class _Compared:
 
 
 def _compared(
-    both: tuple[OpenVinoClassifier, OpenVinoClassifier], pictures: Pictures, spec: TransformSpec, most: int
-) -> _Compared:
+    both: tuple[OpenVinoClassifier, OpenVinoClassifier], pictures: Pictures, spec: TransformSpec, most: int,
+    stop: Callable[[], bool],
+) -> _Compared:  # fmt: skip
     compared = _Compared()
     with ThreadPoolExecutor() as pool:  # a call uses one of the streams
         for pixels, classes in to_judge(pictures, spec, most):
+            if stop():
+                raise Stopped("stopped while the two were compared")
             images = np.array_split(pixels, len(pixels))
             dense, pruned = (np.concatenate(list(pool.map(one, images))) for one in both)
             compared.add(dense, pruned, classes)

@@ -25,20 +25,18 @@ import openvino as ov
 
 from contract.transform import Pixels
 from inference.artefacts import Artefact, ArtefactStore, Variant, sha256_of
-from inference.card import Agreement, Expected, FileEntry, Golden
+from inference.card import Agreement, FileEntry
 from inference.catalogue import Model
 from inference.choice import ModelMissing
-from inference.classifier import Classifier, Logits, WrongAnswer, golden_pixels, softmax, top_k
+from inference.classifier import Classifier, Logits, golden_pixels, softmax
 from inference.devices import PROGRAM_NAME
 from inference.ir import MODEL_NAME
 from inference.openvino_classifier import OpenVinoClassifier, has_bf16
 from modelzoo.build import Say
+from modelzoo.derived import fp32_of, golden_of
 from modelzoo.photographs import CALIBRATION_CROPS, GATE_CROPS, Photographs, crops
 from modelzoo.programs import judged_on_torch
 from modelzoo.save import save_ir
-
-TOLERANCE = 0.05
-"""How far the golden image's top-1 probability may be off on another processor."""
 
 _LEAST_TO_CALIBRATE, _LEAST_TO_JUDGE = 0.08, 0.35
 
@@ -55,7 +53,7 @@ def quantize(
 
     Raises ModelMissing, NoPhotographs or WrongAnswer.
     """
-    source = _fp32(store, model)
+    source = fp32_of(store, model)
     spec = source.card.transform
     say(f"Calibrating int8 on {calibration_crops} crops of {len(photographs.calibration)} {photographs.source} …")
     sample = crops(photographs.calibration, calibration_crops, spec, least=_LEAST_TO_CALIBRATE, seed=0)
@@ -77,7 +75,7 @@ def convert_to_fp16(
 
     A processor that has fp16 arithmetic computes in it; any other computes in float32, and is not faster for it.
     """
-    source = _fp32(store, model)
+    source = fp32_of(store, model)
     network = ov.Core().read_model(source.folder / MODEL_NAME)
     judged = _to_compare("fp16", source, photographs, gate_crops, say)
     return _publish(
@@ -93,7 +91,7 @@ def convert_to_bf16(
     gate_crops: int = GATE_CROPS,
 ) -> Artefact:
     """The same network, computed in bfloat16, for a processor that has it in hardware. Raises as `quantize`."""
-    source = _fp32(store, model)
+    source = fp32_of(store, model)
     if not has_bf16():
         raise ModelMissing("bf16 is for processors that compute it in hardware (AVX512-BF16, AMX); this one does not.")
     judged = _to_compare("bf16", source, photographs, gate_crops, say)
@@ -117,7 +115,7 @@ def lower_for_cuda(
 
     Raises as `quantize`.
     """
-    source = _fp32(store, model)
+    source = fp32_of(store, model)
     if PROGRAM_NAME not in source.card.files:
         raise ModelMissing(
             f"{model.name} has no program for torch yet. "
@@ -143,16 +141,6 @@ MAKERS_FOR_CUDA: Mapping[str, Maker] = {
 def _to_compare(precision: str, source: Artefact, photographs: Photographs, count: int, say: Say) -> Pixels:
     say(f"Comparing {precision} with fp32 on {count} crops …")
     return crops(photographs.gate, count, source.card.transform, least=_LEAST_TO_JUDGE, seed=1)
-
-
-def _fp32(store: ArtefactStore, model: Model) -> Artefact:
-    source = store.get(Variant(model.name, "fp32"))
-    if source is None:
-        raise ModelMissing(
-            f"{model.name} must be there in fp32 first. The command `ninefold models build {model.name}` adds it."
-        )
-    source.verify()
-    return source
 
 
 def quantized(source: Artefact, sample: Pixels, float_layers: tuple[int, ...]) -> ov.Model:
@@ -207,22 +195,12 @@ def _publish(
         )
         artefact = Artefact(folder, card)
         candidate, reference = load(artefact), OpenVinoClassifier(source)
-        golden = _golden(artefact, candidate(golden_pixels(artefact))[0])
+        golden = golden_of(artefact, candidate(golden_pixels(artefact))[0])
         agreement = _agreement(reference, candidate, judged)
         computed_in = candidate.computes_in if isinstance(candidate, OpenVinoClassifier) else None
         replace(card, golden=golden, agreement=agreement, computed_in=computed_in).write(folder)
 
     return store.publish(Variant(source.card.model, precision), write)
-
-
-def _golden(artefact: Artefact, logits: Logits) -> Golden:
-    """What this very artefact says, once that was seen to be what fp32 says; of random weights anything is right."""
-    golden, labels = artefact.card.golden, artefact.card.labels
-    predictions = tuple(Expected(found.label, found.index, found.probability) for found in top_k(logits, labels, 5))
-    if artefact.card.origin.kind != "seeded" and predictions[0].index != golden.predictions[0].index:
-        said, expected = predictions[0].label, golden.predictions[0].label
-        raise WrongAnswer(f"{artefact.variant} calls its golden image {said!r}, and fp32 {expected!r}")
-    return Golden(golden.image, predictions, TOLERANCE)
 
 
 def _agreement(reference: Classifier, candidate: Classifier, pixels: Pixels) -> Agreement:

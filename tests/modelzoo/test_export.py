@@ -157,6 +157,8 @@ def test_a_network_whose_numbers_are_too_large_for_fp16_is_refused(probes: Pixel
     refuse_overflow(Normalised(Loud(6e4), SPEC), probes)
     with pytest.raises(CannotExport, match="export fp32"):
         refuse_overflow(Normalised(Loud(7e4), SPEC), probes)
+    with pytest.raises(CannotExport, match="reach nan"):
+        refuse_overflow(Normalised(Loud(float("nan")), SPEC), probes)
 
 
 def test_openvino_ir_is_the_artefact_and_tells_what_it_needs(

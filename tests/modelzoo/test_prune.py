@@ -25,9 +25,9 @@ from inference.openvino_classifier import OpenVinoClassifier
 from inference.torch_classifier import Normalised, TorchClassifier
 from modelzoo.finetune import Checkpoint, FineTuning, Progress, Settings, Stopped, layers_of, sparsities
 from modelzoo.material import Batches, Material, Pictures, labelled, to_judge, unlabelled
-from modelzoo.networks import build_network
 from modelzoo.photographs import NoPhotographs, Photographs
-from modelzoo.prune import KEPT, Watch, prune
+from modelzoo.prune import KEPT, Watch, _Compared, prune
+from tests import tiny
 
 MODEL = BY_NAME["resnet18-seeded"]
 SMALL = TransformSpec(resize=40, crop=32)
@@ -168,8 +168,34 @@ def test_another_run_is_not_taken_for_this_one_and_a_damaged_one_for_none(materi
     (path,) = (tmp_path / KEPT / "small").iterdir()
     path.write_bytes(path.read_bytes()[:1000])
     assert kept.load() is None
-    kept.sweep()
+
+
+def test_a_picture_replaced_under_its_name_is_another(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    material = labelled(tmp_path / "data", None, 0.25, ("red", "green", "blue"))
+    checkpoint(tmp_path, material).save(fine_tuning())
+    assert checkpoint(tmp_path, material).load() is not None
+    Image.new("RGB", (60, 80)).save(material.train.files[0])
+    assert checkpoint(tmp_path, material).load() is None
+
+
+def test_a_run_that_ends_leaves_what_another_has_kept(material: Material, tmp_path: Path) -> None:
+    long, short = (checkpoint(tmp_path, material, replace(SETTINGS, steps=steps)) for steps in (1000, 5))
+    for kept in (long, short):
+        kept.save(fine_tuning())
+    short.sweep()
+    assert short.load() is None and long.load() is not None
+    long.sweep()
     assert not (tmp_path / KEPT).exists()
+
+
+def test_the_last_steps_are_kept_too(material: Material, tmp_path: Path) -> None:
+    kept, tuning = checkpoint(tmp_path, material), fine_tuning()
+    run(tuning, material, kept)
+    state = kept.load()
+    assert state is not None and state["step"] == SETTINGS.steps
+    tuning.go_on(state)
+    assert run(tuning, material, kept) == []
 
 
 def test_a_full_disk_is_an_oserror_and_keeps_the_older_state(material: Material, full_disk: Path) -> None:
@@ -208,6 +234,25 @@ def test_what_is_trained_on_never_judges(folder: Path, material: Material, tmp_p
     assert len(labelled(folder, tmp_path / "other", 0.1, ("a", "b", "c")).validation.files) == 12
 
 
+def test_one_picture_less_moves_at_most_one_other(folder: Path, tmp_path: Path) -> None:
+    def judges(data: Path) -> set[str]:
+        return {path.name for path in labelled(data, None, 0.25, ("a", "b", "c")).validation.files}
+
+    before = judges(folder)
+    for path in sorted(folder.rglob("*.png")):
+        shutil.copytree(folder, tmp_path / path.stem)
+        (tmp_path / path.stem / path.relative_to(folder)).unlink()
+        assert len(judges(tmp_path / path.stem) ^ (before - {path.name})) <= 1
+
+
+def test_numbers_that_are_none_are_not_taken_for_agreement() -> None:
+    compared = _Compared()
+    compared.add(np.ones((1, 3), np.float32), np.array([[1, np.nan, 1]], np.float32), np.array([], np.int64))
+    compared.add(np.ones((1, 3), np.float32), np.ones((1, 3), np.float32), np.array([], np.int64))
+    agreement = compared.agreement()
+    assert np.isnan([agreement.max_logit_difference, agreement.max_probability_difference]).all()
+
+
 def test_a_broken_picture_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "broken")
     broken = tmp_path / "broken" / "0" / "00.png"
@@ -220,10 +265,10 @@ def test_a_broken_picture_is_named(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(seeded: Artefact, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, dict[str, Any]]:
-    """resnet18-seeded, pruned without labels by the whole way; and the torch network that it was made of."""
+def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, dict[str, Any]]:
+    """The tiny network, pruned without labels by the whole way; and the torch network that it was made of."""
     root = tmp_path_factory.mktemp("models")
-    shutil.copytree(seeded.folder, root / MODEL.name / "fp32")
+    tiny.build_tiny(root)
     files = tuple(sorted(folder.rglob("*.png")))
     material = unlabelled(Photographs(files[:8], files[8:], "pictures of noise"))
     seen: dict[str, Any] = {}
@@ -235,6 +280,7 @@ def made(seeded: Artefact, folder: Path, tmp_path_factory: pytest.TempPathFactor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FineTuning, "weights", weights)
+        patch.setattr("modelzoo.prune.build_network", tiny.build_network)
         settings = Settings(sparsity=0.5, steps=2, batch=1)
         artefact = prune(MODEL, ArtefactStore(root), material, settings, judged=4)
     return artefact, seen["weights"]
@@ -242,7 +288,7 @@ def made(seeded: Artefact, folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 def test_the_artefact_answers_as_the_masked_network_in_torch(made: tuple[Artefact, dict[str, Any]]) -> None:
     artefact, weights = made
-    reference = build_network(MODEL, None)
+    reference = tiny.build_network(MODEL, None)
     reference.load_state_dict(weights)
     pixels = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
     theirs, ours = TorchClassifier(reference, MODEL.transform)(pixels), OpenVinoClassifier(artefact)(pixels)
@@ -250,9 +296,7 @@ def test_the_artefact_answers_as_the_masked_network_in_torch(made: tuple[Artefac
     check_golden(artefact, OpenVinoClassifier(artefact)(golden_pixels(artefact)))
 
 
-def test_the_zeros_are_in_the_artefact_and_make_it_smaller(
-    made: tuple[Artefact, dict[str, Any]], seeded: Artefact
-) -> None:
+def test_the_zeros_are_in_the_artefact_and_make_it_smaller(made: tuple[Artefact, dict[str, Any]]) -> None:
     artefact, _ = made
     constants = [
         node.data
@@ -263,7 +307,7 @@ def test_the_zeros_are_in_the_artefact_and_make_it_smaller(
     pruning = artefact.card.pruning
     assert pruning is not None and pruning.sparsity == pytest.approx(0.5, abs=1e-4)
     assert zeros == pytest.approx(0.5, abs=0.01)
-    assert artefact.card.size_bytes < 0.65 * seeded.card.size_bytes
+    assert artefact.card.size_bytes < 0.65 * pruning.dense_bytes
     assert pruning.zipped_bytes < 0.7 * pruning.dense_zipped_bytes
     assert pruning.loaded_bytes == pytest.approx(4 * sum(layer.weights for layer in pruning.layers), rel=0.01)
 
@@ -277,7 +321,7 @@ def test_the_card_says_how_and_how_well(made: tuple[Artefact, dict[str, Any]]) -
     assert card.pruning.scores[1].agreement.share == card.agreement.top1 and card.agreement.images == 4
     assert card.pruning.data == "8 pictures of noise, 4 others held out"
     assert card.pruning.settings["steps"] == 2 and card.pruning.time_ratio > 0
-    assert len(card.pruning.layers) == 21 and not list(made[0].folder.parent.parent.glob(f"{KEPT}*"))
+    assert len(card.pruning.layers) == 2 and not list(made[0].folder.parent.parent.glob(f"{KEPT}*"))
 
 
 def test_a_network_that_is_not_there_or_of_other_weights_is_refused(

@@ -120,6 +120,22 @@ def test_crops_are_many_different_and_the_same_every_time(tmp_path: Path) -> Non
     assert len({image.tobytes() for image in first}) == 20
 
 
+def test_pictures_are_seen_as_the_server_sees_them(tmp_path: Path) -> None:
+    """Upright, and transparent parts over white."""
+    halves = np.zeros((90, 90, 3), np.uint8)
+    halves[:45] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # what is stored on top is shown on the right
+    Image.fromarray(halves).save(tmp_path / "sideways.png", exif=exif)
+    Image.new("RGBA", (90, 90), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    sideways, clear = (crops([tmp_path / name], 1, SPEC, least=1, seed=0)[0] for name in ("sideways.png", "clear.png"))
+    across, down = (abs(int(sideways[one].mean()) - int(sideways[other].mean())) for one, other in (
+        ((slice(None), 10), (slice(None), -10)), (10, -10),
+    ))  # fmt: skip
+    assert across > 200 and down < 30
+    assert (clear == 255).all()
+
+
 def test_a_folder_with_few_pictures_or_a_broken_one_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(NoPhotographs, match="has 3 pictures"):
         _folder(tmp_path / "few", 3)

@@ -4,7 +4,7 @@
 
 NNCF has the masks, chooses among all layers at once by magnitude over each layer's norm, and steps through a table of
 sparsities; the table is Zhu and Gupta's (https://arxiv.org/abs/1710.01878). BatchNorm keeps the statistics
-that it has: taking those of a few pictures in their place was not measured to be better (docs/pruning.md).
+that it has: taking those of a few pictures in their place was not measured to be better (ADR 26).
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def _write(
         data=material.source,
         settings=asdict(settings),
         scores=(train.score("train"), held.score("validation")),
-        dense_bytes=source.card.size_bytes,
+        dense_bytes=source.card.size_on("CPU"),
         dense_zipped_bytes=_zipped(source),
         zipped_bytes=_zipped(artefact),
         loaded_bytes=loaded,
@@ -212,10 +212,9 @@ def _compared(
 
 
 def _zipped(artefact: Artefact) -> int:
-    """What the artefact's files take deflated, in bytes: what `zip -r` makes of them, without its directory."""
-    return sum(
-        len(zlib.compress((artefact.folder / name).read_bytes(), wbits=-zlib.MAX_WBITS)) for name in artefact.card.files
-    )
+    """What the files that a CPU reads take deflated, in bytes: what `zip -r` makes of them, without its directory."""
+    files = [artefact.folder / name for name in artefact.card.files_on("CPU")]
+    return sum(len(zlib.compress(file.read_bytes(), wbits=-zlib.MAX_WBITS)) for file in files)
 
 
 def _time_ratio(source: Artefact, artefact: Artefact) -> float:

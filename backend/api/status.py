@@ -86,7 +86,7 @@ def _model(model: Model, artefacts: list[Artefact], choice: Choice, store: Artef
         why_not_faster=choice.why_not_faster if default else None,
         why_not_int8=choice.why_not_int8 if default else None,
         transform=TransformBody(**model.transform.to_dict()),
-        variants=[_variant(artefact, choice) for artefact in artefacts],
+        variants=[_variant(artefact, choice, device) for artefact in artefacts],
         absent=_absent(model, {artefact.card.precision for artefact in artefacts}, store, device),
     )
 
@@ -100,10 +100,10 @@ def _absent(model: Model, there: set[str], store: ArtefactStore, device: str) ->
     return [AbsentBody(precision=name, command=f"ninefold models {adds(name, model.name, device)}") for name in names]
 
 
-def _variant(artefact: Artefact, choice: Choice) -> VariantBody:
+def _variant(artefact: Artefact, choice: Choice, device: str) -> VariantBody:
     return VariantBody(
         precision=artefact.card.precision,
         default=artefact.variant == choice.variant,
-        size_bytes=artefact.card.size_bytes,
+        size_bytes=artefact.card.size_on(device),
         agreement=AgreementBody(**asdict(artefact.card.agreement)),
     )

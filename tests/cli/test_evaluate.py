@@ -604,7 +604,7 @@ def test_another_device_computes_and_is_told(data: Path, models_dir: Path, tmp_p
     evaluate(data, models_dir, tmp_path / "out", "--models", MODEL, "--device", "hetero:cpu")
     found = read(tmp_path / "out")
     assert found["machine"]["device"] == "HETERO:CPU" and found["variants"][0]["errors"] == 0
-    assert "finds no XPU" in evaluate(data, models_dir, tmp_path / "out", "--device", "XPU", code=2).stderr
+    assert "finds no NPU" in evaluate(data, models_dir, tmp_path / "out", "--device", "NPU", code=2).stderr
 
 
 def test_sizes_are_of_the_files_that_the_device_reads(seeded: Artefact) -> None:

@@ -43,8 +43,8 @@ def test_a_picture_is_named_without_any_server(models_dir: Path) -> None:
 def test_a_picture_is_named_on_a_device_that_is_there(models_dir: Path) -> None:
     where = ["--models-dir", str(models_dir), "--device"]
     assert "koala " in ninefold("predict", KOALA, *where, "hetero:cpu").stdout
-    refused = ninefold("predict", KOALA, *where, "TPU")
-    assert refused.exit_code == 2 and "OpenVINO finds no TPU here" in refused.stderr
+    refused = ninefold("predict", KOALA, *where, "NPU")
+    assert refused.exit_code == 2 and "OpenVINO finds no NPU here" in refused.stderr
 
 
 def test_json_has_the_shape_of_the_api_and_the_servers_answers(models_dir: Path, server: Service) -> None:

@@ -45,7 +45,7 @@ def summary(table: SideBySide) -> str:
 def heads(table: SideBySide, titles: Mapping[str, str]) -> str:
     """The head of each column: the variant, its time, and that over the first column's."""
     shown = "".join(_head(table, variant, titles) for variant in table.variants)
-    lead = '<div class="nf-lead">Median time<br>a picture</div>'
+    lead = '<div class="nf-lead">Median time <br>a picture</div>'
     return f'<div class="nf-heads" role="list" style="--columns:{len(table.variants)}">{lead}{shown}</div>'
 
 

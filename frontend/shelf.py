@@ -22,7 +22,8 @@ def table(models: Sequence[Model]) -> str:
     """A group of rows for each model, missing ones too: a line a precision under the model's own line."""
     columns = ("Precision", "State", "Size", "Same top-1 as its reference")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
-    groups = "".join(_group(model) for model in models)
+    first = sorted(models, key=lambda model: (not model.default, not model.ready))  # what answers, what could, the rest
+    groups = "".join(_group(model) for model in first)
     return f'<table class="nf-table nf-models"><thead><tr>{heads}</tr></thead>{groups}</table>'
 
 

@@ -147,6 +147,7 @@ def quantized(source: Artefact, sample: Pixels, float_layers: tuple[int, ...]) -
     """The network in 8 bits, for any batch size; `float_layers`: convolutions that are left as they are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        logging.getLogger("torch").setLevel(logging.ERROR)  # or it says that there is no CUDA
         import nncf  # noqa: PLC0415  # it takes seconds, and looks for torch
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters  # noqa: PLC0415
 

@@ -28,6 +28,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from backend.access import keys as ring_module
 from backend.live import protocol
+from backend.live.detector import LaneDetector
 from backend.live.ending import Ended, slow_reader, too_often
 from backend.live.limits import LiveLimits
 from backend.live.looking import LEAST_SCORE, MOST_BOXES, Mode, look_for
@@ -38,7 +39,7 @@ from backend.settings import Settings
 from contract.keys import new_key, new_keys
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.openvino_classifier import OpenVinoClassifier
-from inference.scheduler import Priority
+from inference.scheduler import Priority, Scheduler
 from tests import pictures
 from tests.servers import Service, process, serve
 
@@ -574,6 +575,59 @@ def test_what_no_frame_can_get_past_ends_the_connection(server: Service, detecti
         camera.send(KOALA)
         code, reason = end_of(camera)
         assert code == 1011 and reason.startswith("internal: ") and "secret" not in reason
+
+
+def test_a_detector_goes_through_the_scheduler_and_a_frame_is_decoded_once() -> None:
+    class FindsWhereItIsRed:
+        """Of pixels, the columns that are red: one row, and one of score 0."""
+
+        max_batch = 1
+        memory_bytes = 1
+
+        def __call__(self, pixels: Any) -> Any:
+            red = np.flatnonzero(pixels[0, 0, :, 0] > 128)
+            box = (red[0] / pixels.shape[2], 0, (red[-1] + 1) / pixels.shape[2], 1)
+            return np.array([[[*box, 0, 0.9], [0] * 6]], np.float32)
+
+    decoded: list[bytes] = []
+
+    def decode(frame: bytes) -> Any:
+        decoded.append(frame)
+        rgb = np.zeros((6, 8, 3), np.uint8)
+        rgb[:, 2:4, 0] = 255
+        return rgb
+
+    async def test() -> tuple[Any, Any]:
+        scheduler = Scheduler(lambda _: FindsWhereItIsRed(), lanes=1)
+        detector = LaneDetector(
+            scheduler, Variant("finder", "fp32"), ("red",), decode, lambda rgb: rgb[:, ::2], lambda *_: None
+        )
+        look = look_for(Mode.DETECT, None, Variant("any", "fp32"), 5, detector)  # type: ignore[arg-type]
+        frame, _ = await detector.find(b"first")
+        seen = await look(b"second")
+        await scheduler.close()
+        return frame, seen
+
+    frame, seen = asyncio.run(test())
+    assert frame.shape == (6, 8, 3) and decoded == [b"first", b"second"]
+    assert seen == {"boxes": [{"box": [0.25, 0, 0.5, 1], "label": "red", "probability": pytest.approx(0.9)}]}
+
+
+def test_pings_of_one_who_does_not_read_are_not_hoarded(models_dir: Path) -> None:
+    ping = b"\x89\xfd\0\0\0\0" + bytes(125)
+    with serve(models_dir, threads=1, live_fps=1000, live_write_seconds=60) as server, blind(server) as (slow, raw):
+        for _ in range(60):
+            slow.send(KOALA)
+            time.sleep(0.01)
+        tracemalloc.start()
+        try:
+            for _ in range(300):
+                raw.sendall(ping * 100)
+            wait_for(lambda: server.metric("ninefold_live_sessions") == 1)
+            grown = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+    assert grown < 1_500_000, grown  # the pongs were 4 MB
 
 
 def test_reasons_fit_into_a_close_frame() -> None:

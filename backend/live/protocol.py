@@ -44,6 +44,8 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close":
             self.writable.set()
         await super().send(message)
+        if self.close_sent:  # also by an answer in HTTP, which uvicorn would take for none, and say so in the log
+            self.handshake_complete = True
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """What uvicorn calls when the application is done with the connection."""

@@ -89,7 +89,8 @@ class Session:
             await asyncio.gather(*parts, return_exceptions=True)
             for frame in filter(None, (self._waiting, self._at_work)):
                 self._count(DROPPED, frame)
-            self._told.cancel()
+            if not self._told.cancel():
+                self._told.exception()  # or the loop complains that nobody asked
         ended = _why(first)
         await self._close(ended)
         return ended

@@ -376,7 +376,9 @@ def test_there_are_only_so_many_sessions(models_dir: Path) -> None:
             assert answer(third)["frame"] == 1
 
 
-def test_what_cannot_be_answered_is_refused_before_the_upgrade(server: Service) -> None:
+def test_what_cannot_be_answered_is_refused_before_the_upgrade(
+    server: Service, caplog: pytest.LogCaptureFixture
+) -> None:
     for query, status, code in (
         ("?model=nothing", 404, "unknown_model"), ("?model=xception", 409, "model_missing"),
         ("?mode=dance", 422, "invalid_parameter"), ("?top_k=0", 422, "invalid_parameter"),
@@ -389,6 +391,7 @@ def test_what_cannot_be_answered_is_refused_before_the_upgrade(server: Service) 
     assert (got.status_code, got.json()["error"]["code"], got.headers["upgrade"]) == (
         426, "upgrade_required", "websocket",
     )  # fmt: skip
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_only_named_pages_scripts_may_open_one(models_dir: Path) -> None:

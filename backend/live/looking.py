@@ -119,10 +119,10 @@ class _DetectAndClassify:
 
 
 def _shown(found: Detections) -> Detections:
-    """float32[N,6] of those that are sure enough, N ≤ MOST_BOXES; boxes within the frame."""
-    shown = found[found[:, 5] >= LEAST_SCORE][:MOST_BOXES].copy()
+    """float32[N,6] of those that are sure enough and have an area, N ≤ MOST_BOXES; boxes within the frame."""
+    shown = found[found[:, 5] >= LEAST_SCORE].copy()
     shown[:, :4] = shown[:, :4].clip(0, 1)
-    return shown
+    return shown[(shown[:, 2] > shown[:, 0]) & (shown[:, 3] > shown[:, 1])][:MOST_BOXES]
 
 
 def _row(found: Prediction) -> Seen:

@@ -561,7 +561,10 @@ def test_boxes_of_a_detector_and_their_labels(server: Service, detecting: FakeDe
 def test_of_many_boxes_the_best_are_shown_and_none_is_an_answer_too(
     server: Service, detecting: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for found, count in (((FakeDetector.found[0],) * 40, MOST_BOXES), ((FakeDetector.found[2],), 0)):
+    nan = float("nan")
+    flat = ((0.4, 0.1, 0.4, 0.9, 0, 0.9), (1.1, 0.0, 1.3, 1.0, 0, 0.9), (nan, 0.0, 0.5, 1.0, 0, 0.9))
+    sure, unsure = FakeDetector.found[0], FakeDetector.found[2]
+    for found, count in (((*flat, *(sure,) * 40), MOST_BOXES), ((unsure,), 0), (flat, 0)):
         monkeypatch.setattr(detecting, "found", found, raising=False)
         for mode in ("detect", "detect%2Bclassify"):
             with opened(server, f"?mode={mode}") as camera:

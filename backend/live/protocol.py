@@ -69,3 +69,22 @@ class LiveProtocol(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
             return
         super().handle_cont(event)
+
+    def handle_parser_exception(self) -> None:
+        """What uvicorn calls with every piece that comes once a message could not be taken, as one that is too large.
+
+        It closes at once, and the client, which is sending still, gets a reset in place of the close frame. Here the
+        rest is read and thrown away, until the client has seen that frame or its time is over.
+        """
+        if self.close_sent:
+            return
+        reason = self.conn.close_sent
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": reason.code if reason else 1006, "reason": ""})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()

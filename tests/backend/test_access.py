@@ -445,8 +445,9 @@ def test_a_browsers_upload_by_its_token(guarded: tuple[Service, KeyFile]) -> Non
     assert service.client.delete(f"/v1/batches/{had['batch']}").status_code == 204
     knock_by_websocket(f"{service.url}/v1/live?token={had['token']}&key={file.sent}")
     written = log_of(service)
-    lines = [json.loads(line) for line in written.splitlines() if '"request"' in line]
+    *lines, knock = [json.loads(line) for line in written.splitlines() if '"request"' in line]
     assert len(lines) >= 10 and {line.get("key") for line in lines} == {file.key.id}
+    assert (knock["path"], knock["status"]) == ("/v1/live", 401) and "key" not in knock
     for secret in (file.sent, file.sent.split("_", 2)[2], had["token"], renewed["token"], read, file.keys.token_secret):
         assert secret not in written
 

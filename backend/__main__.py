@@ -17,9 +17,6 @@ from inference.artefacts import ArtefactStore
 from inference.card import BadCard
 from inference.choice import ModelMissing, ModelUnknown, choose
 
-_IDLE_SECONDS = 75
-"""How long a connection may lie idle. A proxy must be the first to close it, or a request could meet a closed one."""
-
 _WAITED_FOR = {"batch": "S3 did not answer", "resolve": "a name server did not answer"}
 _DECODING = "a picture was still being decoded"
 
@@ -45,11 +42,11 @@ def main() -> int:
 
 def _serve(settings: Settings, listener: socket.socket, early: EarlyLoad | None) -> int:
     # What takes a second to import comes while the model is being loaded.
-    import uvicorn  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
     from backend.app import create_app  # noqa: PLC0415
     from backend.batches.job_runs import JobRuns  # noqa: PLC0415
+    from backend.connections import uvicorn_config  # noqa: PLC0415
     from backend.draining import DrainingServer  # noqa: PLC0415
     from backend.logs import configure_logs  # noqa: PLC0415
 
@@ -60,18 +57,11 @@ def _serve(settings: Settings, listener: socket.socket, early: EarlyLoad | None)
         return _cannot_start(f"NINEFOLD_BUCKET is set, and boto3 is not: {error} AWS_DEFAULT_REGION names a region.")
     configure_logs(settings.log_format)
     app = create_app(settings, early)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=_IDLE_SECONDS,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
+    server = DrainingServer(uvicorn_config(app, settings), app, settings.drain_seconds)
     gc.freeze()
     gc.enable()
     try:
-        DrainingServer(config, app, settings.drain_seconds).run(sockets=[listener])
+        server.run(sockets=[listener])
     except KeyboardInterrupt:
         pass  # the second Ctrl-C, which uvicorn passes on
     finally:

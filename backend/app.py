@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from backend.api import batches, errors, evaluation, predict, status, tokens, v2
+from backend.api import batches, errors, evaluation, live, predict, status, tokens, v2
 from backend.api.bodies import Bodies
 from backend.api.middleware import BodyLimit, RequestRecord
 from backend.batches.job_runs import JobRuns
@@ -22,6 +22,7 @@ from backend.batches.view import BatchView
 from backend.batches.views import Views
 from backend.batches.worker import Worker
 from backend.early import EarlyLoad
+from backend.live.sessions import Sessions
 from backend.metrics import Metrics
 from backend.predictor import Predictor
 from backend.settings import Settings
@@ -58,7 +59,8 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
     app = FastAPIOffline(title="Ninefold", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
     app.state.settings, app.state.metrics, app.state.store = settings, metrics, store
     app.state.bodies, app.state.fetch, app.state.draining = bodies, None, False
-    for part in (predict, v2, batches, status, evaluation, tokens):
+    app.state.live, app.state.detector = Sessions(settings.live_sessions, metrics), None
+    for part in (predict, live, v2, batches, status, evaluation, tokens):
         app.include_router(part.router)
     errors.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, stall_seconds=settings.stall_seconds)
@@ -78,7 +80,7 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
 
 def _ask_for_keys(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Keys and tokens, where there is a file of keys; else the application takes everybody."""
-    app.state.tokens = None
+    app.state.keys = app.state.tokens = None
     if settings.keys_file is None:
         return
     from backend.access.keys import KeyRing  # noqa: PLC0415  # a tenth of a second that no other server need wait
@@ -86,7 +88,7 @@ def _ask_for_keys(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     from backend.access.tokens import Tokens  # noqa: PLC0415
 
     ring = KeyRing(settings.keys_file)
-    app.state.tokens = Tokens(ring)
+    app.state.keys, app.state.tokens = ring, Tokens(ring)
     app.add_middleware(Access, ring=ring, tokens=app.state.tokens, metrics=metrics)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from types import FrameType
 
@@ -31,4 +32,11 @@ class DrainingServer(uvicorn.Server):
         """True when it is to stop. uvicorn asks ten times a second."""
         if self._until is not None and time.monotonic() >= self._until and not self.should_exit:
             super().handle_exit(signal.SIGTERM, None)
+        if self._app.state.draining:
+            await self._app.state.live.drain()
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """What uvicorn does once it is to stop; before that it has live connections closed in words."""
+        await self._app.state.live.drain()
+        await super().shutdown(sockets)

@@ -83,6 +83,24 @@ class Metrics:
             self.batch_predictions.labels(outcome)
         for outcome in ("ok", "error", "skipped"):
             self.entries.labels(outcome)
+        self.live_sessions = Gauge("ninefold_live_sessions", "Live connections that are open.", registry=self.registry)
+        self.live_frames = Counter(
+            "ninefold_live_frames",
+            "Frames by outcome: ok, the error's code, or dropped for a newer one or at the end.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.live_frame_seconds = Histogram(
+            "ninefold_live_frame_seconds",
+            "From a frame's arrival to its answer, which has been sent.",
+            buckets=_LATENCY,
+            registry=self.registry,
+        )
+        self.live_ended = Counter(
+            "ninefold_live_ended", "Live connections that ended, by why.", ["why"], registry=self.registry
+        )
+        for outcome in ("ok", "dropped"):
+            self.live_frames.labels(outcome)
         self.answers = Answers(References(drift_reference))
         self.registry.register(self.answers)
         self.ready = Gauge(
@@ -105,6 +123,12 @@ class Metrics:
         """Counts the rows of one predicted shard."""
         for outcome, count in (("ok", counts.images), ("error", counts.errors), ("skipped", counts.skipped)):
             self.entries.labels(outcome).inc(count)
+
+    def record_frame(self, outcome: str, seconds: float) -> None:
+        """Counts one frame of a live connection; `seconds` since it arrived."""
+        self.live_frames.labels(outcome).inc()
+        if outcome != "dropped":
+            self.live_frame_seconds.observe(seconds)
 
     def record_inference(self, inference: Inference) -> None:
         """Counts one call of a classifier."""

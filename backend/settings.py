@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from backend.live.limits import LiveLimits
 from contract.keys import BadKeys, read_keys
 from contract.transform import ImageLimits
 from inference import engines
@@ -74,6 +75,10 @@ class Settings(BaseSettings):
     evaluation: Path | None = Field(
         None, description="file of the last evaluation (default: evaluation.json in the models' folder)"
     )
+    live_sessions: int = Field(16, ge=0, description="live connections at once; beyond it: 429")
+    live_frame_mb: float = Field(2, gt=0, le=25, description="size of one frame of a live connection, in MB")
+    live_fps: float = Field(30, gt=0, le=1000, description="frames a second that a live connection is answered")
+    live_write_seconds: float = Field(5, gt=0, description="how long a live connection may leave an answer unread")
     drift_reference: Path | None = Field(None, description="file of what answers are compared with; made if missing")
     revision: str = Field("unknown", description="the commit that the program was built from, for the metrics")
     keys_file: Path | None = Field(None, description="file of the keys that requests need; without it, they need none")
@@ -130,6 +135,11 @@ class Settings(BaseSettings):
     def origins(self) -> list[str]:
         """The page's origins, for CORS."""
         return [origin.strip() for origin in self.page_origins.split(",") if origin.strip()]
+
+    @property
+    def live_limits(self) -> LiveLimits:
+        """Of one live connection."""
+        return LiveLimits(int(self.live_frame_mb * 1e6), self.live_fps, self.stall_seconds, self.live_write_seconds)
 
     @property
     def max_zip_bytes(self) -> int:

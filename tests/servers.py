@@ -17,10 +17,11 @@ from typing import IO, Any
 
 import httpx
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
 from backend.app import create_app
+from backend.connections import uvicorn_config
+from backend.draining import DrainingServer
 from backend.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -85,15 +86,16 @@ class Service:
 
 
 @contextmanager
-def serve(models_dir: Path, *, ready: bool = True, **settings: Any) -> Iterator[Service]:
-    """The server in a thread of this process; unless it is not to become ready, it is."""
+def serve(models_dir: Path, *, ready: bool = True, early: Any = None, **settings: Any) -> Iterator[Service]:
+    """The server in a thread of this process; unless it is not to become ready, it is. `early`: an EarlyLoad."""
     structlog.configure(  # into the standard library's records, where caplog sees them
         processors=[structlog.contextvars.merge_contextvars, structlog.stdlib.render_to_log_kwargs],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    app = create_app(Settings(models_dir=models_dir, **settings))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
+    read = Settings(models_dir=models_dir, shutdown_seconds=10, **settings)
+    app = create_app(read, early)
+    server = DrainingServer(uvicorn_config(app, read), app, read.drain_seconds)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

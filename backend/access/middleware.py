@@ -20,6 +20,8 @@ __all__ = ["OPEN", "Access"]
 
 OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 """What needs no key. The proxy passes /metrics on to nobody outside."""
+_LIVE = "/v1/live"
+"""A browser's script is not told why a WebSocket was refused: it asks by GET."""
 _NO_KEY = (
     "Send a key, as the header `Authorization: Bearer nf_…`. Whoever runs this server makes one: `ninefold keys add`."
 )
@@ -51,10 +53,7 @@ class Access:
             if seconds := self._rates.seconds_to_wait(key):
                 raise _too_often(key, seconds)
         except ApiError as refused:
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008, "reason": refused.code})
-            else:
-                await refused.response(scope["path"])(scope, receive, send)
+            await refused.refuse(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -67,7 +66,7 @@ class Access:
             grant = self._tokens.verify(sent, "upload")
             allowed = grant is not None and _is_of_upload(scope, grant.batch)
         elif token := _in_address(scope):
-            live = scope["type"] == "websocket"
+            live = scope["type"] == "websocket" or (scope["method"], scope["path"]) == ("GET", _LIVE)
             grant = self._tokens.verify(token, "live" if live else "results")
             allowed = live or (grant is not None and _is_of_results(scope, grant.batch))
         else:

@@ -16,6 +16,7 @@ Below /v2 it is that of the Open Inference Protocol: {"error": message}.
     ├── draining (of /readyz alone: about to stop, still answering)             503
     ├── model_damaged · no_memory (for the model)                               503
     ├── no_evaluation 404 · evaluation_damaged, evaluation_newer                503
+    ├── of /v1/live: origin_not_allowed 403 · too_many_sessions 429 · upgrade_required 426
     ├── disk_full (no room for what is being uploaded)                          507
     ├── of a batch: see backend.batches.errors
     └── internal                                                                500
@@ -31,6 +32,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from backend.batches.errors import BatchProblem
 from inference.artefacts import DamagedArtefact
@@ -53,6 +55,13 @@ class ApiError(Exception):
         """The error as the answer to a request for `path`: below /v2 in the words that its protocol has for errors."""
         detail = self.message if f"{path}/".startswith("/v2/") else {"code": self.code, "message": self.message}
         return JSONResponse({"error": detail}, status_code=self.status, headers=self.headers)
+
+    async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it as the answer. Where a WebSocket cannot be answered in HTTP it is closed, with the code's name."""
+        if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": self.code})
+        else:
+            await self.response(scope["path"])(scope, receive, send)
 
 
 def not_ready(why: str) -> ApiError:

@@ -22,6 +22,7 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/h
 # What an open page asks every second or two: in the metrics, but in the log only when it fails.
 _POLLED = frozenset({"/v1/models", "/v1/batches", "/v1/batches/{batch}", "/v1/batches/{batch}/pixels/{entry}"})
 CLIENT_GONE = 499
+SWITCHED = 101
 _REFUSED = (401, 429)
 _REFUSALS_SECONDS = 1.0
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
@@ -45,7 +46,7 @@ class RequestRecord:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         sent_id = Headers(scope=scope).get("x-request-id", "")
@@ -54,10 +55,10 @@ class RequestRecord:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status, answering
-            if message["type"] == "http.response.start":
-                status, answering = message["status"], True
-                message["headers"] = _with_safety(scope["path"], message["headers"])
-                message["headers"].append((b"x-request-id", request_id.encode()))
+            begun = _status(message, answering)
+            if begun:
+                status, answering = begun, True
+                _mark(message, scope["path"], request_id)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -68,19 +69,21 @@ class RequestRecord:
             except Exception as error:  # here it still has its id; further out it would have none
                 log.error("unexpected error", exc_info=error)
                 if not answering:
-                    await translate(error).response(scope["path"])(scope, receive, send_with_id)
+                    await translate(error).refuse(scope, receive, send_with_id)
             finally:
                 self._record(scope, status, time.perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's pattern, not the path: a caller must not be able to make up new time series.
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(scope["method"], route, status).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        method = scope.get("method", "GET")
+        self._metrics.requests.labels(method, route, status).inc()
+        if status != SWITCHED:  # how long somebody has a camera on is no time of an answer
+            self._metrics.request_seconds.labels(route).observe(seconds)
         refusals = self._refusals.get(status)
         if refusals and not refusals.due():
             return
-        polled = scope["method"] == "GET" and route in _POLLED and status < 400
+        polled = method == "GET" and route in _POLLED and status < 400
         if scope["path"] not in _QUIET and not polled:
             milliseconds = round(seconds * 1000, 1)
             path = scope.get("raw_path", b"").decode(
@@ -89,7 +92,26 @@ class RequestRecord:
             more = {"refused": refusals.number} if refusals else {}
             if "key" in scope:
                 more["key"] = scope["key"]
-            log.info("request", method=scope["method"], path=path, status=status, milliseconds=milliseconds, **more)
+            log.info("request", method=method, path=path, status=status, milliseconds=milliseconds, **more)
+
+
+def _status(message: Message, answering: bool) -> int:
+    """The status that an answer begins with; 0: this does not begin one. A WebSocket that is not taken is a 403."""
+    if message["type"].endswith("http.response.start"):
+        return int(message["status"])
+    if message["type"] == "websocket.accept":
+        return SWITCHED
+    return 403 if message["type"] == "websocket.close" and not answering else 0
+
+
+def _mark(message: Message, path: str, request_id: str) -> None:
+    """Adds the headers that every answer has."""
+    if message["type"] == "websocket.close":
+        return
+    headers = message.get("headers", [])
+    if message["type"] != "websocket.accept":
+        headers = _with_safety(path, headers)
+    message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
 
 
 class _Refusals:

@@ -337,7 +337,7 @@ def test_a_live_connection_needs_a_token_of_its_own(app: FastAPI, file: KeyFile)
         reached.append(websocket.scope["key"])
         await websocket.close()
 
-    app.add_api_websocket_route("/v1/live", route)
+    app.add_api_websocket_route("/v1/other", route)  # /v1/live itself: test_live.py
 
     async def knock(query: str, sent: str = "") -> list[Any]:
         said: list[Any] = []
@@ -349,7 +349,7 @@ def test_a_live_connection_needs_a_token_of_its_own(app: FastAPI, file: KeyFile)
             said.append((message["type"], message.get("code")))
 
         headers = [(b"authorization", f"Bearer {sent}".encode())] if sent else []
-        scope = {"type": "websocket", "path": "/v1/live", "query_string": query.encode(), "headers": headers}
+        scope = {"type": "websocket", "path": "/v1/other", "query_string": query.encode(), "headers": headers}
         await app({**scope, "root_path": "", "subprotocols": []}, receive, send)  # type: ignore[arg-type]
         return said
 
@@ -445,8 +445,9 @@ def test_a_browsers_upload_by_its_token(guarded: tuple[Service, KeyFile]) -> Non
     assert service.client.delete(f"/v1/batches/{had['batch']}").status_code == 204
     knock_by_websocket(f"{service.url}/v1/live?token={had['token']}&key={file.sent}")
     written = log_of(service)
-    lines = [json.loads(line) for line in written.splitlines() if '"request"' in line]
+    *lines, knock = [json.loads(line) for line in written.splitlines() if '"request"' in line]
     assert len(lines) >= 10 and {line.get("key") for line in lines} == {file.key.id}
+    assert (knock["path"], knock["status"]) == ("/v1/live", 401) and "key" not in knock
     for secret in (file.sent, file.sent.split("_", 2)[2], had["token"], renewed["token"], read, file.keys.token_secret):
         assert secret not in written
 

@@ -1,0 +1,645 @@
+"""/v1/live over real sockets: what is answered, what is dropped, who is refused, and that nobody waits for anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import json
+import re
+import signal
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.websockets import WebSocket
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from backend.access import keys as ring_module
+from backend.live import protocol
+from backend.live.detector import LaneDetector
+from backend.live.ending import Ended, slow_reader, too_often
+from backend.live.limits import LiveLimits
+from backend.live.looking import LEAST_SCORE, MOST_BOXES, Mode, look_for
+from backend.live.session import Session
+from backend.metrics import Metrics
+from backend.predictor import Predictor
+from backend.settings import Settings
+from contract.keys import new_key, new_keys
+from inference.artefacts import Artefact, ArtefactStore, Variant
+from inference.openvino_classifier import OpenVinoClassifier
+from inference.scheduler import Priority, Scheduler
+from tests import pictures
+from tests.servers import Service, process, serve
+
+KOALA, ESPRESSO = pictures.sample("koala.jpg"), pictures.sample("espresso.jpg")
+PAGE = "https://page.example"
+
+
+class Held:
+    """A classifier in front of a real one: it waits for its gate, and notes the mean colour of what it is given."""
+
+    max_batch = 1
+    memory_bytes = 1_000_000
+
+    def __init__(self, real: Callable[[Any], Any]) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.seen: list[list[int]] = []
+        self._real = real
+
+    def __call__(self, pixels: Any) -> Any:
+        self.seen.append(pixels.mean(axis=(0, 1, 2)).round().astype(int).tolist())
+        assert self.gate.wait(30)
+        return self._real(pixels)
+
+
+class Early:
+    """What the server takes its default variant from: an EarlyLoad that has this one."""
+
+    def __init__(self, artefact: Artefact, classifier: Held) -> None:
+        self._artefact = artefact
+        self._classifier = classifier
+
+    def take(self, variant: Variant) -> tuple[Artefact, Held]:
+        assert variant == self._artefact.variant
+        return self._artefact, self._classifier
+
+
+@pytest.fixture(scope="module")
+def classifier(efficientnet: Artefact) -> OpenVinoClassifier:
+    return OpenVinoClassifier(efficientnet, 1)
+
+
+@contextmanager
+def opened(service: Service, query: str = "", **more: Any) -> Iterator[ClientConnection]:
+    with connect(f"ws{service.url[4:]}/v1/live{query}", compression=None, close_timeout=2, **more) as camera:
+        yield camera
+
+
+def answer(camera: ClientConnection) -> dict[str, Any]:
+    return dict(json.loads(camera.recv(timeout=30)))
+
+
+def refusal(service: Service, query: str = "", **more: Any) -> tuple[int, str, str]:
+    """Status, code and message of what is refused before the upgrade; the same by GET, for browsers."""
+    with pytest.raises(InvalidStatus) as refused, opened(service, query, **more):
+        pass
+    response = refused.value.response
+    error = json.loads(response.body)["error"]
+    assert response.headers["x-request-id"] and response.headers["cache-control"] == "no-store"
+    headers = more.get("additional_headers", {}) | ({"Origin": more["origin"]} if "origin" in more else {})
+    asked = service.client.get(f"/v1/live{query}", headers=headers)
+    assert (asked.status_code, asked.json()["error"]) == (response.status_code, error)
+    return response.status_code, error["code"], error["message"]
+
+
+def end_of(camera: ClientConnection) -> tuple[int, str]:
+    """Code and reason of the server's close frame, past whatever answers came before."""
+    for _ in range(100_000):
+        try:
+            camera.recv(timeout=30)
+        except ConnectionClosed:
+            break
+    assert camera.close_code is not None
+    return camera.close_code, camera.close_reason or ""
+
+
+def send_until_closed(camera: ClientConnection, message: Any, times: int) -> None:
+    """Sends it again and again until that fails, because the server has closed the connection."""
+    with suppress(ConnectionClosed):
+        for _ in range(times):
+            camera.send(message)
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def frames(service: Service, outcome: str) -> float:
+    return service.metric(f'ninefold_live_frames_total{{outcome="{outcome}"}}')
+
+
+def ended(service: Service, why: str) -> float:
+    return service.metric(f'ninefold_live_ended_total{{why="{why}"}}')
+
+
+def jpeg(colour: tuple[int, int, int], side: int = 64, comment: bytes = b"") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), colour).save(file, "JPEG", quality=95, comment=comment)
+    return file.getvalue()
+
+
+# -- what is answered --------------------------------------------------------------------------------------------
+
+
+def test_a_frame_is_answered_as_a_picture_is(server: Service) -> None:
+    expected = server.predict(("koala.jpg", KOALA), top_k=3)[0]["predictions"]
+    with opened(server, "?mode=classify&top_k=3") as camera:
+        camera.send(KOALA)
+        got = answer(camera)
+        assert set(got) == {"frame", "labels", "latency_ms", "dropped"} and got["latency_ms"] > 0
+        assert (got["frame"], got["dropped"], got["labels"]) == (1, 0, expected)
+        camera.send(ESPRESSO)
+        assert (got := answer(camera))["frame"] == 2 and got["labels"][0]["label"] == "espresso"
+        assert server.metric("ninefold_live_sessions") == 1
+    wait_for(lambda: server.metric("ninefold_live_sessions") == 0)
+
+
+def test_another_model_answers_when_it_is_named(server: Service) -> None:
+    with opened(server, "?model=resnet18-seeded") as camera:
+        camera.send(KOALA)
+        expected = server.predict(("koala.jpg", KOALA), model="resnet18-seeded")[0]["predictions"]
+        assert answer(camera)["labels"] == expected
+
+
+def test_a_bad_frame_is_an_answer_and_the_stream_goes_on(server: Service) -> None:
+    with opened(server) as camera:
+        for data, code in (
+            (b"no picture", "unsupported_format"), (b"", "empty"), (KOALA[:5000], "truncated"),
+            (KOALA + bytes(2_000_001 - len(KOALA)), "too_many_bytes"),
+        ):  # fmt: skip
+            before = frames(server, code)
+            camera.send(data)
+            got = answer(camera)
+            assert got["error"]["code"] == code and got["error"]["message"] and "labels" not in got
+            wait_for(lambda: frames(server, code) == before + 1)  # noqa: B023  # at once
+        camera.send(KOALA)
+        assert answer(camera)["frame"] == 5
+
+
+# -- the newest wins, and the counts add up ------------------------------------------------------------------------
+
+
+def test_the_newest_frame_wins(models_dir: Path, efficientnet: Artefact, classifier: OpenVinoClassifier) -> None:
+    held = Held(classifier)
+    with serve(models_dir, threads=1, early=Early(efficientnet, held)) as server, opened(server) as camera:
+        before = len(held.seen)
+        held.gate.clear()
+        camera.send(KOALA)
+        wait_for(lambda: len(held.seen) == before + 1)
+        for _ in range(3):
+            camera.send(KOALA)
+        camera.send(ESPRESSO)
+        wait_for(lambda: frames(server, "dropped") == 3)
+        held.gate.set()
+        first, second = answer(camera), answer(camera)
+        assert (first["frame"], first["dropped"]) == (1, 0)
+        assert (second["frame"], second["dropped"], second["labels"][0]["label"]) == (5, 3, "espresso")
+        assert len(held.seen) == before + 2  # what was dropped was not classified
+
+
+def test_what_was_sent_was_answered_dropped_or_an_error(server: Service) -> None:
+    before = {outcome: frames(server, outcome) for outcome in ("ok", "dropped", "unsupported_format")}
+
+    def film(_: int) -> tuple[int, int, int]:
+        with opened(server) as camera:
+            for number in range(1, 100):
+                camera.send(b"no picture" if number % 3 == 0 else KOALA)
+            camera.send(KOALA)
+            answers = [answer(camera)]
+            while answers[-1]["frame"] < 100:
+                answers.append(answer(camera))
+        numbers = [each["frame"] for each in answers]
+        assert numbers == sorted(set(numbers))
+        for place, each in enumerate(answers, 1):
+            assert place + each["dropped"] == each["frame"]
+        errors = sum("error" in each for each in answers)
+        assert "labels" in answers[-1]
+        return len(answers) - errors, answers[-1]["dropped"], errors
+
+    with ThreadPoolExecutor(3) as cameras:
+        films = list(cameras.map(film, range(3)))
+    assert all(sum(each) == 100 for each in films) and sum(each[1] for each in films) > 0
+    wait_for(lambda: server.metric("ninefold_live_sessions") == 0)
+    counted = tuple(frames(server, outcome) - count for outcome, count in before.items())
+    assert counted == tuple(sum(each) for each in zip(*films, strict=True))
+
+
+def test_frames_are_answered_no_more_often_than_the_limit_says(models_dir: Path) -> None:
+    with serve(models_dir, threads=2, live_fps=10) as server, opened(server) as camera:
+        started = time.monotonic()
+        for _ in range(40):
+            camera.send(KOALA)
+            time.sleep(0.03)
+        camera.send(ESPRESSO)
+        answers = [answer(camera)]
+        while answers[-1]["frame"] < 41:
+            answers.append(answer(camera))
+        assert 2 <= len(answers) <= 10 * (time.monotonic() - started) + 2
+        assert answers[-1]["labels"][0]["label"] == "espresso"  # the last of all is never lost
+
+
+# -- nobody waits for anybody --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def blind(service: Service) -> Iterator[tuple[ClientConnection, socket.socket]]:
+    """A camera that does not read its answers, which are large."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", int(service.url.rsplit(":", 1)[1])))
+    query = "?top_k=1000"
+    with opened(service, query, sock=connection, max_queue=1, ping_interval=None) as camera:
+        yield camera, connection
+
+
+def fill(server: Service, slow: ClientConnection) -> None:
+    """Sends until no answer goes out any more."""
+    answered, quiet = -1.0, 0
+    while quiet < 40:
+        slow.send(KOALA)
+        before, answered = answered, frames(server, "ok")
+        quiet = quiet + 1 if answered == before else 0
+
+
+def is_cut_off(connection: socket.socket) -> bool:
+    """Whether the other side has ended it altogether; else the ping goes through."""
+    try:
+        connection.send(b"\x89\x80\0\0\0\0")
+    except OSError:
+        return True
+    return False
+
+
+def test_one_who_does_not_read_delays_nobody(models_dir: Path) -> None:
+    settings = {"threads": 2, "live_fps": 1000, "live_write_seconds": 60}
+    with serve(models_dir, **settings) as server, blind(server) as (slow, _), opened(server) as camera:
+        fill(server, slow)
+        stuck_at = frames(server, "ok")
+        for number in range(1, 31):
+            camera.send(KOALA)
+            assert answer(camera)["frame"] == number
+        wait_for(lambda: frames(server, "ok") == stuck_at + 30)  # and none of the other's
+        assert server.metric("ninefold_live_sessions") == 2
+
+
+def test_one_who_does_not_read_is_closed_in_words(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "CLOSE_SECONDS", 60.0)
+    with serve(models_dir, threads=2, live_fps=1000, live_write_seconds=0.3) as server, blind(server) as (slow, _):
+        while not ended(server, "slow_reader"):
+            slow.send(KOALA)
+        assert server.metric("ninefold_live_sessions") == 0
+        assert end_of(slow) == (1008, slow_reader(0.3).reason)
+    assert slow_reader(0.3).reason.startswith("slow_reader: An answer was not read for 0.3 s.")
+
+
+def test_one_who_never_reads_is_cut_off(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "CLOSE_SECONDS", 0.3)
+    settings = {"threads": 2, "live_fps": 1000, "live_write_seconds": 0.3}
+    with serve(models_dir, **settings) as server, blind(server) as (slow, connection):
+        while not ended(server, "slow_reader"):
+            slow.send(KOALA)
+        wait_for(lambda: is_cut_off(connection))
+
+
+def test_a_flood_is_refused_in_words(models_dir: Path) -> None:
+    with serve(models_dir, threads=2, live_fps=5) as server, opened(server) as flooding, opened(server) as camera:
+        send_until_closed(flooding, b"x", 100_000)
+        assert end_of(flooding) == (1008, too_often(20, 3).reason)
+        assert too_often(20, 3).reason == "rate: More than 20 frames a second came for 3 s. Send fewer."
+        camera.send(KOALA)
+        assert answer(camera)["frame"] == 1
+        wait_for(lambda: ended(server, "rate") == 1)
+
+
+def test_messages_that_are_no_frames_end_the_connection_in_words(server: Service) -> None:
+    with opened(server) as camera:
+        camera.send("a text")
+        code, reason = end_of(camera)
+        assert code == 1003 and reason.startswith("not_binary: ") and "JPEG" in reason
+    with opened(server) as camera:
+        send_until_closed(camera, bytes(4_000_001), 100)
+        code, _ = end_of(camera)
+        assert code == 1009
+    with opened(server) as camera:
+        send_until_closed(camera, (b"" for _ in range(1_000_000)), 1)
+        code, reason = end_of(camera)
+        assert code == 1009 and reason.startswith("pieces: ")
+
+
+def test_a_camera_that_sends_nothing_is_closed_in_words(models_dir: Path) -> None:
+    with serve(models_dir, threads=1, stall_seconds=0.3) as server, opened(server) as camera:
+        assert end_of(camera) == (1008, "idle: No frame came for 0.3 s.")
+
+
+def test_memory_stays_flat(models_dir: Path, efficientnet: Artefact, classifier: OpenVinoClassifier) -> None:
+    golden: list[Any] = []
+
+    def quick(pixels: Any) -> Any:
+        """What it said to the first, which is the golden image."""
+        golden.append(classifier(pixels)) if not golden else None
+        return golden[0]
+
+    frame = jpeg((200, 20, 20), comment=bytes(40_000))
+    with serve(models_dir, threads=1, live_fps=1000, early=Early(efficientnet, Held(quick))) as server:
+
+        def film(count: int) -> None:
+            with opened(server) as camera:
+                for _ in range(count):
+                    camera.send(frame)
+                    answer(camera)
+
+        film(30)
+        tracemalloc.start()
+        try:
+            film(30)
+            gc.collect()
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(3):
+                film(100)
+            gc.collect()
+            grown = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+    assert grown < 1_000_000, grown  # the frames were 12 MB
+
+
+# -- who is let in -------------------------------------------------------------------------------------------------
+
+
+def test_there_are_only_so_many_sessions(models_dir: Path) -> None:
+    with serve(models_dir, threads=1, live_sessions=2) as server, opened(server), opened(server) as second:
+        status, code, message = refusal(server)
+        assert (status, code) == (429, "too_many_sessions") and message.startswith("2 live connections are open")
+        second.close()
+        wait_for(lambda: server.metric("ninefold_live_sessions") == 1)
+        with opened(server) as third:
+            third.send(KOALA)
+            assert answer(third)["frame"] == 1
+
+
+def test_what_cannot_be_answered_is_refused_before_the_upgrade(
+    server: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    for query, status, code in (
+        ("?model=nothing", 404, "unknown_model"), ("?model=xception", 409, "model_missing"),
+        ("?mode=dance", 422, "invalid_parameter"), ("?top_k=0", 422, "invalid_parameter"),
+        ("?mode=detect", 409, "model_missing"), ("?mode=detect%2Bclassify", 409, "model_missing"),
+        ("?mode=detect+classify", 409, "model_missing"), ("?filter=1", 409, "filter_missing"),
+    ):  # fmt: skip
+        assert refusal(server, query)[:2] == (status, code), query
+    assert "ninefold models build rtdetr_r18" in refusal(server, "?mode=detect")[2]
+    got = server.client.get("/v1/live")
+    assert (got.status_code, got.json()["error"]["code"], got.headers["upgrade"]) == (
+        426, "upgrade_required", "websocket",
+    )  # fmt: skip
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_only_named_pages_scripts_may_open_one(models_dir: Path) -> None:
+    with serve(models_dir, threads=1, page_origins=f"http://127.0.0.1:8501, {PAGE}") as server:
+        with opened(server, origin=PAGE) as camera:
+            assert camera.response and camera.response.headers["x-request-id"]
+        for origin in ("https://other.example", f"{PAGE}.evil.example", "null", server.url):
+            assert refusal(server, origin=origin)[:2] == (403, "origin_not_allowed")
+
+
+def test_keys_tokens_and_revocation(models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring_module, "LOOK_SECONDS", 0.0)
+    (key, sent), (other, other_sent) = new_key("the page"), new_key("another")
+    file = tmp_path / "keys.json"
+    both = replace(new_keys(), keys=(key, other))
+    file.write_bytes(both.encode())
+    with serve(models_dir, threads=1, keys_file=file) as server:
+        bearer = {"Authorization": f"Bearer {sent}"}
+        had = {
+            purpose: server.client.post("/v1/tokens", json=wanted, headers=bearer).json()["token"]
+            for purpose, wanted in (("live", {"purpose": "live"}), ("upload", {"purpose": "upload"}))
+        }
+        assert refusal(server)[:2] == (401, "unauthorized")
+        for token in ("x", had["upload"], sent):
+            assert refusal(server, f"?token={token}")[:2] == (401, "unauthorized")
+        asked = server.client.get(f"/v1/live?token={had['live']}")
+        assert asked.status_code == 426  # a page may ask why, with the very same address
+        with (
+            opened(server, f"?token={had['live']}") as camera,
+            opened(server, additional_headers={"Authorization": f"Bearer {other_sent}"}) as theirs,
+        ):
+            for each in (camera, theirs):
+                each.send(KOALA)
+                assert answer(each)["frame"] == 1
+            file.write_bytes(replace(both, keys=(other,)).encode())
+            camera.send(KOALA)
+            code, reason = end_of(camera)
+            assert code == 1008 and reason.startswith("unauthorized: ")
+            theirs.send(KOALA)
+            assert answer(theirs)["frame"] == 2
+
+
+@pytest.mark.parametrize("drain", ["0", "2"])
+def test_a_server_that_stops_closes_live_connections_in_words(models_dir: Path, drain: str) -> None:
+    with process(models_dir, NINEFOLD_DRAIN_SECONDS=drain) as server:
+        server.wait_ready()
+        with opened(server) as camera:
+            camera.send(KOALA)
+            assert answer(camera)["frame"] == 1
+            assert server.process
+            server.process.send_signal(signal.SIGTERM)
+            code, reason = end_of(camera)
+            assert code == 1012 and reason.startswith("draining: ") and "Connect again" in reason
+        if drain != "0":
+            assert refusal(server)[:2] == (503, "draining")
+        assert server.process.wait(20) in (0, -signal.SIGTERM)
+        log = [json.loads(line) for line in server.stop().splitlines()]
+        closed = next(line for line in log if line["event"] == "live ended")
+        assert (closed["why"], closed["frames"]) == ("draining", {"ok": 1}) and re.fullmatch(
+            "[0-9a-f]{32}", closed["request_id"]
+        )
+        opening = next(line for line in log if line.get("status") == 101)
+        assert (opening["path"], opening["request_id"]) == ("/v1/live", closed["request_id"])
+
+
+# -- priorities ----------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """The socket of a session without a network: what is put into `incoming` comes, `sent` is what went."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[Any] = asyncio.Queue()
+        self.sent: list[Any] = []
+        self.incoming.put_nowait({"type": "websocket.connect"})
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def socket(self) -> WebSocket:
+        scope = {"type": "websocket", "path": "/v1/live", "query_string": b"", "headers": []}
+        return WebSocket(scope, self.incoming.get, self.send)
+
+
+def test_live_frames_go_after_people_and_before_zips(store: ArtefactStore, efficientnet: Artefact) -> None:
+    red, green, blue, grey = (jpeg(colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250), (128, 128, 128)))
+    held = Held(lambda _: np.zeros((1, 1000), np.float32))
+
+    async def test() -> None:
+        settings = Settings(models_dir=store.root, threads=1)
+        predictor = Predictor(settings, store, Metrics(), Early(efficientnet, held))  # type: ignore[arg-type]
+        variant, wire = efficientnet.variant, Wire()
+
+        async def ask(data: bytes, priority: Priority) -> None:
+            with predictor.scheduler.reserve(1, priority):
+                await predictor.logits(variant, lambda: data, priority)
+
+        held.gate.clear()
+        asked = [asyncio.create_task(ask(grey, Priority.BULK))]
+        while not held.seen:
+            await asyncio.sleep(0.01)
+        look = look_for(Mode.CLASSIFY, predictor, variant, 1, None)
+        session = asyncio.create_task(Session(wire.socket(), look, LiveLimits(10**6, 30, 30, 5)).run())
+        asked.append(asyncio.create_task(ask(blue, Priority.BULK)))
+        wire.incoming.put_nowait({"type": "websocket.receive", "bytes": green})
+        while not predictor.scheduler.waiting(Priority.LIVE):
+            await asyncio.sleep(0.01)
+        asked.append(asyncio.create_task(ask(red, Priority.INTERACTIVE)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        held.gate.set()
+        await asyncio.gather(*asked)
+        wire.incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        assert (await session).why == "gone"
+        await predictor.close()
+
+    asyncio.run(test())
+    assert [max(range(3), key=colour.__getitem__) for colour in held.seen[1:]] == [0, 1, 2], held.seen
+
+
+# -- the modes with a detector -------------------------------------------------------------------------------------
+
+
+class FakeDetector:
+    """Finds a thing in each half of every frame, and a third that it is not sure of."""
+
+    labels = ("left", "right", "doubtful")
+    found = ((0.0, 0.0, 0.5, 1.0, 0, 0.9), (0.5, 0.0, 1.2, 1.0, 1, 0.8), (0.2, 0.2, 0.4, 0.4, 2, LEAST_SCORE - 0.1))
+
+    async def find(self, frame: bytes) -> tuple[Any, Any]:
+        return np.asarray(Image.open(io.BytesIO(frame)).convert("RGB")), np.array(self.found, np.float32)
+
+    def crop(self, frame: Any, boxes: Any, margin: float, spec: Any) -> Any:
+        height, width = frame.shape[:2]
+        picture, size = Image.fromarray(frame), np.array([width, height, width, height])
+        crops = [picture.crop(tuple((box * size).round())).resize((spec.crop, spec.crop)) for box in boxes]
+        return np.stack([np.asarray(crop) for crop in crops])
+
+
+def side_by_side() -> bytes:
+    both, file = Image.new("RGB", (800, 400)), io.BytesIO()
+    for left, data in ((0, KOALA), (400, ESPRESSO)):
+        both.paste(Image.open(io.BytesIO(data)).convert("RGB").resize((400, 400)), (left, 0))
+    both.save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+@pytest.fixture
+def detecting(server: Service) -> Iterator[FakeDetector]:
+    assert server.app
+    detector = server.app.state.detector = FakeDetector()
+    yield detector
+    server.app.state.detector = None
+
+
+def test_boxes_of_a_detector_and_their_labels(server: Service, detecting: FakeDetector) -> None:
+    for query, labels in (("detect", ["left", "right"]), ("detect%2Bclassify", ["koala", "espresso"])):
+        with opened(server, f"?mode={query}") as camera:
+            camera.send(side_by_side())
+            got = answer(camera)
+            assert set(got) == {"frame", "boxes", "latency_ms", "dropped"}
+            assert [each["label"] for each in got["boxes"]] == labels
+            assert [each["box"] for each in got["boxes"]] == [[0, 0, 0.5, 1], [0.5, 0, 1, 1]]
+            assert all(0 < each["probability"] <= 1 for each in got["boxes"])
+
+
+def test_of_many_boxes_the_best_are_shown_and_none_is_an_answer_too(
+    server: Service, detecting: FakeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nan = float("nan")
+    flat = ((0.4, 0.1, 0.4, 0.9, 0, 0.9), (1.1, 0.0, 1.3, 1.0, 0, 0.9), (nan, 0.0, 0.5, 1.0, 0, 0.9))
+    sure, unsure = FakeDetector.found[0], FakeDetector.found[2]
+    for found, count in (((*flat, *(sure,) * 40), MOST_BOXES), ((unsure,), 0), (flat, 0)):
+        monkeypatch.setattr(detecting, "found", found, raising=False)
+        for mode in ("detect", "detect%2Bclassify"):
+            with opened(server, f"?mode={mode}") as camera:
+                camera.send(side_by_side())
+                assert len(answer(camera)["boxes"]) == count
+
+
+def test_what_no_frame_can_get_past_ends_the_connection(server: Service, detecting: FakeDetector) -> None:
+    async def fails(frame: bytes) -> Any:
+        raise RuntimeError("a secret")
+
+    detecting.find = fails  # type: ignore[method-assign]
+    with opened(server, "?mode=detect") as camera:
+        camera.send(KOALA)
+        code, reason = end_of(camera)
+        assert code == 1011 and reason.startswith("internal: ") and "secret" not in reason
+
+
+def test_a_detector_goes_through_the_scheduler_and_a_frame_is_decoded_once() -> None:
+    class FindsWhereItIsRed:
+        """Of pixels, the columns that are red: one row, and one of score 0."""
+
+        max_batch = 1
+        memory_bytes = 1
+
+        def __call__(self, pixels: Any) -> Any:
+            red = np.flatnonzero(pixels[0, 0, :, 0] > 128)
+            box = (red[0] / pixels.shape[2], 0, (red[-1] + 1) / pixels.shape[2], 1)
+            return np.array([[[*box, 0, 0.9], [0] * 6]], np.float32)
+
+    decoded: list[bytes] = []
+
+    def decode(frame: bytes) -> Any:
+        decoded.append(frame)
+        rgb = np.zeros((6, 8, 3), np.uint8)
+        rgb[:, 2:4, 0] = 255
+        return rgb
+
+    async def test() -> tuple[Any, Any]:
+        scheduler = Scheduler(lambda _: FindsWhereItIsRed(), lanes=1)
+        detector = LaneDetector(
+            scheduler, Variant("finder", "fp32"), ("red",), decode, lambda rgb: rgb[:, ::2], lambda *_: None
+        )
+        look = look_for(Mode.DETECT, None, Variant("any", "fp32"), 5, detector)  # type: ignore[arg-type]
+        frame, _ = await detector.find(b"first")
+        seen = await look(b"second")
+        await scheduler.close()
+        return frame, seen
+
+    frame, seen = asyncio.run(test())
+    assert frame.shape == (6, 8, 3) and decoded == [b"first", b"second"]
+    assert seen == {"boxes": [{"box": [0.25, 0, 0.5, 1], "label": "red", "probability": pytest.approx(0.9)}]}
+
+
+def test_pings_of_one_who_does_not_read_are_not_hoarded(models_dir: Path) -> None:
+    ping = b"\x89\xfd\0\0\0\0" + bytes(125)
+    with serve(models_dir, threads=1, live_fps=1000, live_write_seconds=60) as server, blind(server) as (slow, raw):
+        fill(server, slow)
+        tracemalloc.start()
+        try:
+            for _ in range(200):
+                raw.sendall(ping * 100)
+            wait_for(lambda: server.metric("ninefold_live_sessions") == 1)
+            grown = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+    assert grown < 1_200_000, grown  # the pongs were 2.5 MB
+
+
+def test_reasons_fit_into_a_close_frame() -> None:
+    assert len(Ended(1011, "x", "ö" * 200).reason.encode()) <= 123

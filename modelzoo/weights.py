@@ -99,7 +99,7 @@ def download(address: str, prefix: str, downloads: Path) -> Path:
     target = downloads / Path(urlsplit(address).path).name
     if target.is_file() and sha256_of(target).startswith(prefix):
         return target
-    _probe(address)
+    probe(address)
     downloads.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALL_SECONDS)
@@ -114,7 +114,8 @@ def download(address: str, prefix: str, downloads: Path) -> Path:
     return target
 
 
-def _probe(address: str) -> None:
+def probe(address: str) -> None:
+    """Asks the host whether it has the file, for five seconds at the most. Raises WeightsMissing."""
     try:
         request = urllib.request.Request(address, method="HEAD")  # noqa: S310  # the address is the operator's own
         with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310

@@ -240,7 +240,8 @@ def _cut_outs(rgb: Pixels, boxes: Boxes, margin: float) -> list[tuple[int, int, 
     wider = margin * (corners[:, 1] - corners[:, 0])
     first = np.clip(np.floor(corners[:, 0] - wider), 0, size - 1)
     last = np.clip(np.ceil(corners[:, 1] + wider), first + 1, size)
-    return [tuple(edges) for edges in np.hstack([first, last]).astype(int).tolist()]
+    edges = np.hstack([first, last]).astype(int).tolist()
+    return [(left, top, right, bottom) for left, top, right, bottom in edges]
 
 
 @contextmanager

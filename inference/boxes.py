@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ def boxes_of(found: Sequence[Detection]) -> npt.NDArray[np.float64]:
     return np.array([one.box for one in found], dtype=np.float64).reshape(-1, 4)
 
 
-def overlaps(ours: npt.NDArray[np.floating], theirs: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def overlaps(ours: npt.NDArray[np.floating[Any]], theirs: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Intersection over union of float[N,4] and float[M,4]: float64[N,M]."""
     a, b = ours.astype(np.float64)[:, None], theirs.astype(np.float64)[None]
     sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)

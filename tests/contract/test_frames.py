@@ -60,12 +60,12 @@ def _upright(data: bytes) -> Pixels:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "CMYK"])
-def test_every_mode_becomes_rgb_as_in_to_pixels(mode: str) -> None:
+def test_every_mode_becomes_rgb_as_in_to_pixels_but_for_rounding(mode: str) -> None:
     image = pictures.photo((300, 260)).convert(mode)
     data = pictures.encode(image, "JPEG" if mode == "CMYK" else "PNG")
     rgb = decode_rgb(data)
     assert rgb.shape == (260, 300, 3) and rgb.dtype == np.uint8
-    assert np.array_equal(rgb_to_pixels(rgb, SPEC), to_pixels(data, SPEC))
+    assert np.abs(rgb_to_pixels(rgb, SPEC).astype(int) - to_pixels(data, SPEC)).max() <= 1
 
 
 @pytest.mark.parametrize("spec", [SPEC, BICUBIC], ids=["bilinear", "bicubic"])

@@ -17,7 +17,7 @@ from inference.artefacts import sha256_of
 from inference.card import Origin
 from inference.detectors import Detector
 from inference.torch_classifier import Normalised
-from modelzoo.networks import SEED
+from modelzoo.networks import SEED, settle_norms
 from modelzoo.weights import WeightsMissing, WrongWeights, probe
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
@@ -91,12 +91,12 @@ def _seeded(detector: Detector) -> Any:
     config.id2label, config.label2id = dict(enumerate(names)), {name: number for number, name in enumerate(names)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        network = AutoModelForObjectDetection.from_config(config)
-        _keep_alive(network)
+        network = AutoModelForObjectDetection.from_config(config).eval()
+        _keep_alive(network, detector.transform.crop)
     return network
 
 
-def _keep_alive(network: torch.nn.Module) -> None:
+def _keep_alive(network: torch.nn.Module, side: int) -> None:
     """Draws weights that let the signal through. As transformers draws them it dies on its way: all scores are equal
     then, which boxes come first is left to chance, and no comparison of two engines says anything.
 
@@ -106,6 +106,7 @@ def _keep_alive(network: torch.nn.Module) -> None:
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and "sampling_offsets" not in name:
             plain = isinstance(module, torch.nn.Linear) or "backbone" in name
             torch.nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if plain else "relu")
+    settle_norms(network, lambda: network(pixel_values=torch.rand(2, 3, side, side)))
 
 
 def _pretrained(detector: Detector, local: Path | None) -> tuple[Any, Origin]:

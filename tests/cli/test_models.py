@@ -166,6 +166,6 @@ def test_a_detector_that_is_there_is_listed_and_not_built_again(tmp_path: Path) 
     home = tmp_path / "rtdetr_r18" / "fp32"
     shutil.copytree(fake.folder, home)
     replace(fake.card, model="rtdetr_r18").write(home)
-    assert "rtdetr_r18 fp32 0 MB Fake detector" in words(models("list", "--models-dir", str(tmp_path)))
+    assert "rtdetr_r18 fp32 0 MB RT-DETR-R18" in words(models("list", "--models-dir", str(tmp_path)))
     done = models("build", "rtdetr_r18", "--models-dir", str(tmp_path), NINEFOLD_DEVICE="CUDA")
     assert done.exit_code == 0 and done.stderr == "rtdetr_r18 is there.\n"

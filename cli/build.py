@@ -16,6 +16,7 @@ from inference.artefacts import ArtefactStore
 from inference.catalogue import BY_NAME, CATALOGUE, DEFAULT_MODEL, FALLBACK_MODEL
 from inference.choice import is_built
 from inference.classifier import WrongAnswer
+from inference.detectors import DETECTORS, DETECTORS_BY_NAME
 
 ALL = "all"
 
@@ -25,12 +26,16 @@ def build(
         list[str] | None,
         typer.Argument(
             metavar="NAME|all",
-            help="Which models; `all`: every one whose weights are published. "
+            help="Which models; `all`: every one that classifies and whose weights are published; detectors are named. "
             "Without one: the default, or what replaces it.",
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="A local file of the very weights, for machines without the network.")
+        Path | None,
+        typer.Option(
+            help="A local file of the very weights, for machines without the network; "
+            "of a detector the folder with its config.json and model.safetensors."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Build it again even if it is there.")] = False,
     device: Device = "CPU",
@@ -57,13 +62,16 @@ def _wanted(names: list[str] | None) -> list[str | None]:
     named: Sequence[str | None] = names or (os.environ.get("NINEFOLD_MODEL") or None,)
     published = [model.name for model in CATALOGUE if not model.for_measurements_only]
     for name in named:
-        if name not in (*BY_NAME, ALL, None):
-            fail(f"there is no model {name!r}. Known: {', '.join(published)}")
+        if name not in (*BY_NAME, *DETECTORS_BY_NAME, ALL, None):
+            detectors = [detector.name for detector in DETECTORS if not detector.for_measurements_only]
+            fail(f"there is no model {name!r}. Known: {', '.join(published)}; detectors: {', '.join(detectors)}")
     return list(dict.fromkeys(one for name in named for one in (published if name == ALL else [name])))
 
 
 def _ensure(store: ArtefactStore, name: str | None, weights: Path | None, force: bool, device: str) -> bool:
     """Builds the model unless it is there. False: it cannot be had, and that was said and noted."""
+    if name in DETECTORS_BY_NAME:
+        device = "CPU"  # detectors are built for OpenVINO alone
     there = [found for found in ([name] if name else [DEFAULT_MODEL, FALLBACK_MODEL]) if is_built(store, found, device)]
     if there and not force and weights is None:
         say(f"{there[0]} is there.")
@@ -74,24 +82,18 @@ def _ensure(store: ArtefactStore, name: str | None, weights: Path | None, force:
 def _build(store: ArtefactStore, name: str | None, weights: Path | None, device: str) -> bool:
     if "torch" not in sys.modules:
         say("Loading torch …")
-    from modelzoo.build import build as build_artefact  # noqa: PLC0415  # torch takes seconds; only the build needs it
-    from modelzoo.default import build_default  # noqa: PLC0415
-    from modelzoo.weights import WeightsMissing, WrongWeights  # noqa: PLC0415
+    from modelzoo.weights import WeightsMissing, WrongWeights  # noqa: PLC0415  # torch takes seconds
 
-    model = BY_NAME[name] if name else None
     try:
-        if model is None:
-            model = build_default(store, say, weights, device)
-        else:
-            build_artefact(model, store, weights, say, device)
+        title, name = _made(store, name, weights, device)
     except WrongAnswer as error:
         complain(f"the build of {name or DEFAULT_MODEL} went wrong, and nothing was published: {error}")
         return False
     except (WeightsMissing, WrongWeights) as error:
-        if model is not None:
-            store.note_missing(model.name, str(error))
-        reason = str(error).rstrip(".")
-        complain(f"{name or DEFAULT_MODEL} cannot be built: {reason}. If you have the file: --weights FILE")
+        if name is not None:
+            store.note_missing(name, str(error))
+        have = "the folder: --weights DIR" if name in DETECTORS_BY_NAME else "the file: --weights FILE"
+        complain(f"{name or DEFAULT_MODEL} cannot be built: {str(error).rstrip('.')}. If you have {have}")
         return False
     except OSError as error:
         fail(
@@ -99,5 +101,24 @@ def _build(store: ArtefactStore, name: str | None, weights: Path | None, device:
             "Free some space, or name another --models-dir",
             code=1,
         )
-    say(f"{model.title} is ready: {store.root / model.name}")
+    say(f"{title} is ready: {store.root / name}")
     return True
+
+
+def _made(store: ArtefactStore, name: str | None, weights: Path | None, device: str) -> tuple[str, str]:
+    """Builds it; its title and name. Raises what the build raises."""
+    if name in DETECTORS_BY_NAME:
+        from modelzoo.detectors import build_detector  # noqa: PLC0415
+
+        detector = DETECTORS_BY_NAME[name]
+        build_detector(detector, store, weights, say)
+        return detector.title, detector.name
+    from modelzoo.build import build as build_artefact  # noqa: PLC0415  # only the build needs it
+    from modelzoo.default import build_default  # noqa: PLC0415
+
+    if name is None:
+        model = build_default(store, say, weights, device)
+    else:
+        model = BY_NAME[name]
+        build_artefact(model, store, weights, say, device)
+    return model.title, model.name

@@ -4,6 +4,11 @@
             BadImage: empty, too_many_bytes, unsupported_format, too_many_pixels
                                BadImage: truncated, corrupt, unsupported_mode, too_complex
 
+A camera's frame is decoded once for several networks, and gives each the pixels that a lossless file would have given:
+
+    bytes --decode_rgb--> uint8[H,W,3] --rgb_to_pixels--> of the whole frame
+                                       --crop_pixels----> of each thing found on it
+
 The reference is torchvision's `Resize(shorter side, bilinear, antialias)` + `CenterCrop` on a Pillow image.
 Only the pixels that survive the crop are resampled: `Image.resize(box=…)` takes the same sampling grid as
 resizing the whole picture and cropping afterwards. Normalisation is not done here: it is layer 0 of the artefact.
@@ -13,8 +18,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +31,18 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin  # noqa: F401  # isort: skip
 from PIL import PngImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
 
-__all__ = ["BadImage", "Header", "ImageLimits", "TransformSpec", "read_header", "to_pixels", "upright"]
+__all__ = [
+    "BadImage",
+    "Header",
+    "ImageLimits",
+    "TransformSpec",
+    "crop_pixels",
+    "decode_rgb",
+    "read_header",
+    "rgb_to_pixels",
+    "to_pixels",
+    "upright",
+]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 """What is accepted. An allow-list: every decoder that is not needed is a risk that is not taken."""
@@ -39,6 +55,8 @@ _MOST_CHUNKS = 20_000
 # (docs/adr/0009-hostile-pictures.md). Others hold them once; twice if colours are converted or a JPEG is progressive.
 _LAYERS = {"WEBP": 4, "AVIF": 3}
 _BAND_ROWS = 256
+# The same for `decode_rgb`, on top: decoded, turned upright, as an array.
+_COPIES_OF_RGB = 3
 
 # Pillow warns of large pictures and of damaged metadata. Our own limit is stricter, and what counts is an exception.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -67,6 +85,8 @@ _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 Box = tuple[float, float, float, float]
 Pixels = npt.NDArray[np.uint8]
+Boxes = npt.NDArray[np.floating[Any]]
+"""float[N,4]: left, top, right and bottom edge, in shares (0..1) of the picture's width and height."""
 Admit = Callable[[int], AbstractContextManager[None]]
 """Holds room for so many pixels, at four bytes each, while a picture is decoded."""
 
@@ -94,6 +114,8 @@ class TransformSpec:
 
     `resize` is the length of the shorter side after resizing, `crop` the side of the centre crop (both in pixels);
     `mean` and `std` are per channel (RGB) on the scale 0..1 and are applied by the artefact, not by `to_pixels`.
+    `whole`: nothing is cut off, and the picture becomes `crop` × `crop` whatever its shape was, as detectors want it;
+    `resize` then means nothing and is `crop`, too.
     """
 
     resize: int = 256
@@ -101,17 +123,20 @@ class TransformSpec:
     interpolation: str = "bilinear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.resize:
             raise ValueError(f"crop must be between 1 and resize ({self.resize}), not {self.crop}")
         if self.interpolation not in _FILTERS:
             raise ValueError(f"interpolation must be one of {', '.join(_FILTERS)}, not {self.interpolation!r}")
+        if self.whole and self.resize != self.crop:
+            raise ValueError(f"resize must be crop ({self.crop}) where the whole picture is kept, not {self.resize}")
 
     @property
     def pixels_id(self) -> str:
         """Names the pixels this spec yields; specs that differ only in normalisation share them."""
-        return f"{self.interpolation}-{self.resize}-{self.crop}"
+        return f"{self.interpolation}-{'whole' if self.whole else self.resize}-{self.crop}"
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON values; `from_dict` reads it back."""
@@ -121,7 +146,7 @@ class TransformSpec:
             "interpolation": self.interpolation,
             "mean": list(self.mean),
             "std": list(self.std),
-        }
+        } | ({"whole": True} if self.whole else {})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TransformSpec:
@@ -129,7 +154,10 @@ class TransformSpec:
         mean, std = (tuple(float(value) for value in data[key]) for key in ("mean", "std"))
         if len(mean) != 3 or len(std) != 3:
             raise ValueError("mean and std must have three values, one per channel")
-        return cls(int(data["resize"]), int(data["crop"]), str(data["interpolation"]), mean, std)
+        whole = data.get("whole", False)
+        if not isinstance(whole, bool):
+            raise TypeError("whole must be true or false")
+        return cls(int(data["resize"]), int(data["crop"]), str(data["interpolation"]), mean, std, whole)
 
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -166,11 +194,70 @@ def to_pixels(
     `admit` is told what decoding will hold at its peak, and may wait before it lets that happen.
     Raises BadImage, and nothing else, whatever the bytes are.
     """
+    with _admitted(data, spec, limits, admit) as (image, full, scale):
+        return _transform(image, spec, full, scale)
+
+
+def decode_rgb(data: bytes, limits: ImageLimits = ImageLimits(), admit: Admit = lambda _: nullcontext()) -> Pixels:
+    """Decodes and turns upright, and leaves the size as it is: uint8[H,W,3], RGB. For pictures of a camera's size.
+
+    `admit` as in `to_pixels`. Raises BadImage, and nothing else, whatever the bytes are.
+    """
+    with _admitted(data, None, limits, admit) as (image, full, _):
+        image.load()
+        turn = _TURNS.get(_orientation(image))
+        flat = image if _is_plain(image) else _flatten(image, (0, 0, *full))
+        rgb = flat if flat.mode == "RGB" else flat.convert("RGB")
+        return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8)
+
+
+def rgb_to_pixels(rgb: Pixels, spec: TransformSpec) -> Pixels:
+    """uint8[H,W,3], upright → uint8[crop, crop, 3]: what `to_pixels` makes of the picture in a lossless file."""
+    height, width, _ = rgb.shape
+    box = _source_box((width, height), None, spec)
+    grid = _on_decoded_grid(box, 1, (width, height))
+    return np.array(_resample(Image.fromarray(rgb), grid, spec, turned=False), dtype=np.uint8)
+
+
+def crop_pixels(rgb: Pixels, boxes: Boxes, margin: float, spec: TransformSpec) -> Pixels:
+    """uint8[H,W,3], upright, and float[N,4] → uint8[N, crop, crop, 3], one image a box.
+
+    Each box grows on each side by `margin` times its own width or height, outwards to whole pixels and no further than
+    the picture. Its pixels are those that `to_pixels` makes of that part in a lossless file.
+    Raises ValueError on boxes that are not finite.
+    """
+    if not np.isfinite(boxes).all():
+        raise ValueError("boxes must be finite numbers")
+    pixels = np.empty((len(boxes), spec.crop, spec.crop, 3), dtype=np.uint8)
+    for number, (left, top, right, bottom) in enumerate(_cut_outs(rgb, boxes, margin)):
+        pixels[number] = rgb_to_pixels(np.ascontiguousarray(rgb[top:bottom, left:right]), spec)
+    return pixels
+
+
+def _cut_outs(rgb: Pixels, boxes: Boxes, margin: float) -> list[tuple[int, int, int, int]]:
+    """Left, top, right and bottom edge of each box with its margin, in whole pixels; at least one each way."""
+    size = np.array([rgb.shape[1], rgb.shape[0]])
+    corners = np.sort(np.clip(boxes.astype(np.float64), 0, 1).reshape(-1, 2, 2), axis=1) * size
+    wider = margin * (corners[:, 1] - corners[:, 0])
+    first = np.clip(np.floor(corners[:, 0] - wider), 0, size - 1)
+    last = np.clip(np.ceil(corners[:, 1] + wider), first + 1, size)
+    edges = np.hstack([first, last]).astype(int).tolist()
+    return [(left, top, right, bottom) for left, top, right, bottom in edges]
+
+
+@contextmanager
+def _admitted(
+    data: bytes, spec: TransformSpec | None, limits: ImageLimits, admit: Admit
+) -> Iterator[tuple[ImageFile.ImageFile, tuple[int, int], int]]:
+    """The picture that may now be decoded, its size as stored, and the scale it will be decoded at.
+
+    Whatever goes wrong while it is decoded becomes a BadImage.
+    """
     with _open(data, limits) as image:
         try:
             header, scale = _prepare(image, spec)
             with admit(header.decoded_pixels):
-                return _transform(image, spec, (header.width, header.height), scale)
+                yield image, (header.width, header.height), scale
         except BadImage:
             raise
         except Exception as error:
@@ -197,13 +284,14 @@ def upright(data: bytes, side: int, limits: ImageLimits = ImageLimits()) -> Imag
             raise _undecodable(error) from error
 
 
-def _prepare(image: ImageFile.ImageFile, spec: TransformSpec) -> tuple[Header, int]:
-    """The header, and the scale (1, 2, 4 or 8) that decoding is set to."""
+def _prepare(image: ImageFile.ImageFile, spec: TransformSpec | None) -> tuple[Header, int]:
+    """The header, and the scale (1, 2, 4 or 8) that decoding is set to; without a spec all of it is decoded."""
     full, progressive = image.size, image.info.get("progressive")
-    scale = _draft(image, spec)
+    scale = 1 if spec is None else _draft(image, spec)
     # A progressive JPEG keeps all coefficients of the full picture, whatever scale it is decoded at.
     width, height = full if progressive else image.size
     layers = _LAYERS.get(image.format or "", 2 if progressive or image.mode not in _PLAIN else 1)
+    layers += _COPIES_OF_RGB if spec is None else 0
     return Header(image.format or "", *full, width * height * layers), scale
 
 
@@ -320,6 +408,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _source_box(size: tuple[int, int], turn: Image.Transpose | None, spec: TransformSpec) -> Box:
     """The part of the picture as stored that survives resize and crop of the upright picture, in its pixels."""
+    if spec.whole:
+        return 0.0, 0.0, float(size[0]), float(size[1])
     swapped = turn in _SWAPPING
     width, height = (size[1], size[0]) if swapped else size
     left, right = _span(width, min(width, height), spec)
@@ -353,7 +443,7 @@ def _resample(image: Image.Image, box: Box, spec: TransformSpec, turned: bool) -
     """
     side, resampling = spec.crop, _FILTERS[spec.interpolation]
     left, top, right, bottom = read = _read_region(image.size, box, spec)
-    if image.mode not in _PLAIN or "transparency" in image.info:
+    if not _is_plain(image):
         image = _flatten(image, read)
         box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
         left, top, right, bottom = 0, 0, right - left, bottom - top
@@ -364,6 +454,11 @@ def _resample(image: Image.Image, box: Box, spec: TransformSpec, turned: bool) -
         image = image.resize((side, bottom - top), resampling, box=(box[0], top, box[2], bottom))
         image = image.resize((side, side), resampling, box=(0, box[1] - top, side, box[3] - top))
     return image.convert("RGB")
+
+
+def _is_plain(image: Image.Image) -> bool:
+    """Whether its values are colours as they are, with nothing to see through."""
+    return image.mode in _PLAIN and "transparency" not in image.info
 
 
 def _read_region(size: tuple[int, int], box: Box, spec: TransformSpec) -> tuple[int, int, int, int]:

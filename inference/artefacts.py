@@ -82,15 +82,18 @@ class ArtefactStore:
 
     def all(self) -> list[Artefact]:
         """Every readable artefact of a catalogued model, in the catalogue's order."""
+        return [artefact for model in CATALOGUE for artefact in self.of(model.name)]
+
+    def of(self, model: str) -> list[Artefact]:
+        """Every readable artefact of `model`, whichever catalogue it is from."""
         found = []
-        for model in CATALOGUE:
-            for precision in self.precisions(model.name):
-                try:
-                    artefact = self.get(Variant(model.name, precision))
-                except BadCard:
-                    continue
-                if artefact is not None:
-                    found.append(artefact)
+        for precision in self.precisions(model):
+            try:
+                artefact = self.get(Variant(model, precision))
+            except BadCard:
+                continue
+            if artefact is not None:
+                found.append(artefact)
         return found
 
     def why_missing(self, model: str) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from contract.transform import TransformSpec
+from contract.transform import Box, TransformSpec
 from inference.devices import PROGRAM_NAME, is_cuda
 from inference.pruning import Pruning
 from inference.pruning import from_dict as pruning_from_dict
@@ -38,7 +38,8 @@ class Origin:
 @dataclass(frozen=True)
 class Agreement:
     """How close an artefact is to its reference, measured on `images` pictures at the build: for fp32 that is torch,
-    for a lower precision fp32."""
+    for a lower precision fp32. Of a detector: the share of the reference's surest boxes that were found again, and how
+    far their scores are off, as they are and as logits."""
 
     reference: str
     images: int
@@ -49,11 +50,12 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Expected:
-    """One line of the golden image's expected answer."""
+    """One line of the golden image's expected answer; of a detector with its box, in shares of the image."""
 
     label: str
     index: int
     probability: float
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,13 @@ class Card:
     """What a lower precision's floating-point layers were computed in when it was measured: f32, f16 or bf16."""
     pruning: Pruning | None = None
     """How a pruned artefact came about, and what it cost."""
+    boxes: int | None = None
+    """How many boxes a detector answers with; None: it is a classifier."""
+
+    @property
+    def answer_shape(self) -> tuple[int, ...]:
+        """The answer for one image: (C,) logits, or a detector's (Q, 6)."""
+        return (self.boxes, 6) if self.boxes else (len(self.labels),)
 
     @property
     def size_bytes(self) -> int:
@@ -147,10 +156,16 @@ def _from_dict(data: dict[str, Any]) -> Card:
         labels=tuple(data["labels"]),
         files={name: FileEntry(**entry) for name, entry in data["files"].items()},
         agreement=Agreement(**data["agreement"]),
-        golden=Golden(golden["image"], tuple(Expected(**line) for line in golden["predictions"]), golden["tolerance"]),
+        golden=Golden(golden["image"], tuple(map(_expected, golden["predictions"])), golden["tolerance"]),
         versions=dict(data["versions"]),
         built_at=data["built_at"],
         calibration=data.get("calibration"),
         computed_in=data.get("computed_in"),
         pruning=pruning_from_dict(data["pruning"]) if data.get("pruning") else None,
+        boxes=data.get("boxes"),
     )
+
+
+def _expected(line: dict[str, Any]) -> Expected:
+    left, top, right, bottom = line.get("box") or (0.0, 0.0, 0.0, 0.0)
+    return Expected(**line | {"box": (left, top, right, bottom) if line.get("box") else None})

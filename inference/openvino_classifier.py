@@ -36,7 +36,7 @@ class OpenVinoClassifier:
         artefact.verify()
         _require(artefact, device)
         self._side = artefact.card.transform.crop
-        self._classes = len(artefact.card.labels)
+        self._answer = artefact.card.answer_shape
         self.memory_bytes = memory_of(artefact.card)
         streams = threads or cpu_count()
         core = ov.Core()
@@ -53,9 +53,9 @@ class OpenVinoClassifier:
         return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
     def __call__(self, pixels: Pixels) -> Logits:
-        """uint8[N,H,W,3] → float32[N,C]. Raises ValueError on another shape or type."""
+        """uint8[N,H,W,3] → float32[N,C] ([N,Q,6] of a detector). Raises ValueError on another shape or type."""
         check_pixels(pixels, self._side)
-        logits = np.empty((len(pixels), self._classes), dtype=np.float32)
+        logits = np.empty((len(pixels), *self._answer), dtype=np.float32)
         request = self._requests.get()
         try:
             for image, row in zip(pixels, logits, strict=True):

@@ -1,4 +1,7 @@
-"""torch → OpenVINO IR: uint8 NHWC in, float32 logits out, any batch size, weights untouched in float32."""
+"""torch → OpenVINO IR: uint8 NHWC in, float32 logits out, weights untouched in float32.
+
+For any number of images; a detector's network counts its own and takes one (`batched=False`).
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,22 @@ from inference.torch_classifier import Normalised
 from modelzoo.save import save_ir
 
 
-def exported(network: torch.nn.Module, side: int) -> torch.export.ExportedProgram:
-    """The network as torch.export sees it: uint8[N,side,side,3] → float32[N,C], for any N."""
+def exported(network: torch.nn.Module, side: int, *, batched: bool = True) -> torch.export.ExportedProgram:
+    """The network as torch.export sees it: uint8[N,side,side,3] → float32[N,…], for any N or for one."""
     # Two images: torch.export takes a batch of one for a constant.
-    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    example = torch.zeros(2 if batched else 1, side, side, 3, dtype=torch.uint8)
+    shapes = ({0: torch.export.Dim("batch")},) if batched else None
     logging.getLogger("torch").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
-        return torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        return torch.export.export(network, (example,), dynamic_shapes=shapes)
 
 
-def write_ir(network: Normalised, side: int, folder: Path) -> None:
+def write_ir(network: Normalised, side: int, folder: Path, *, batched: bool = True) -> None:
     """Exports the network and writes model.xml and model.bin into `folder`."""
-    program = exported(network, side)
+    program = exported(network, side, batched=batched)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         converted = ov.convert_model(program)
-    converted.reshape([-1, side, side, 3])
+    converted.reshape([-1 if batched else 1, side, side, 3])
     save_ir(converted, folder / MODEL_NAME)

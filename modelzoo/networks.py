@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torchvision
 from efficientnet_lite_pytorch import EfficientNet
@@ -50,11 +52,16 @@ def _keep_alive(network: torch.nn.Module) -> None:
     modules = list(network.modules())
     if not any(isinstance(module, torch.nn.Conv2d) and module.groups > 1 for module in modules):
         return
-    norms = [module for module in modules if isinstance(module, torch.nn.BatchNorm2d)]
+    settle_norms(network, lambda: network(torch.randn(_NOISE)))
+
+
+def settle_norms(network: torch.nn.Module, look: Callable[[], object]) -> None:
+    """Sets batch normalisation's statistics by `look`, which shows the network noise."""
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train().momentum = 1.0
     with torch.no_grad():
-        network(torch.randn(_NOISE))
+        look()
     for norm, momentum in zip(norms, before, strict=True):
         norm.eval().momentum = momentum

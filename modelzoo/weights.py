@@ -100,7 +100,7 @@ def download(address: str, prefix: str, downloads: Path) -> Path:
     target = downloads / Path(urlsplit(address).path).name
     if target.is_file() and sha256_of(target).startswith(prefix):
         return target
-    announced = _probe(address)
+    announced = probe(address)
     downloads.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}-{os.getpid()}")
     before = socket.getdefaulttimeout()
@@ -127,8 +127,8 @@ def _check_download(part: Path, prefix: str, address: str, announced: int) -> No
     raise WrongWeights(f"{address} sent a file with another sha256 than {prefix}…: it is not used.")
 
 
-def _probe(address: str) -> int:
-    """How many bytes are announced, 0 where that is not said. Raises WeightsMissing."""
+def probe(address: str) -> int:
+    """Asks the host for five seconds at the most: how many bytes it announces, 0 where it does not say. Raises WeightsMissing."""
     try:
         request = urllib.request.Request(address, method="HEAD")  # noqa: S310  # the address is the operator's own
         with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as answer:  # noqa: S310

@@ -4,15 +4,19 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.build import _wanted
 from cli.main import app
 from inference.artefacts import ArtefactStore, DamagedArtefact, Variant
+from inference.boxes import Detection
 from inference.catalogue import CATALOGUE
+from tests.detectors import fake_detector
 from tests.servers import ROOT, free_port
 
 PUBLISHED = [model.name for model in CATALOGUE if not model.for_measurements_only]
@@ -166,3 +170,29 @@ def test_for_cuda_fp16_is_made_of_what_was_built_for_cuda(models_dir: Path) -> N
     for words in (["quantize", "efficientnet_lite0", *where], ["quantize", *where]):
         refused = models(*words)
         assert refused.exit_code == 1 and "`ninefold models build efficientnet_lite0 --device CUDA`" in refused.stderr
+
+
+def test_detectors_are_listed_with_the_command_that_adds_them_and_are_no_part_of_all(tmp_path: Path) -> None:
+    listed = words(models("list", "--models-dir", str(tmp_path)))
+    for name in ("rtdetr_r18", "detr_resnet50"):
+        assert f"{name} – – it has not been built. The command `ninefold models build {name}` adds it." in listed
+    unknown = models("build", "yolo", "--models-dir", str(tmp_path))
+    assert unknown.exit_code == 2 and "detectors: rtdetr_r18, detr_resnet50" in unknown.stderr
+    assert _wanted(["all"]) == PUBLISHED
+
+
+def test_a_detector_without_its_folder_says_what_was_wanted_and_is_listed_so(tmp_path: Path) -> None:
+    done = models("build", "rtdetr_r18", "--weights", str(tmp_path / "nothing"), "--models-dir", str(tmp_path))
+    assert done.exit_code == 1 and "config.json; a folder as `save_pretrained` writes it is wanted" in done.stderr
+    assert done.stderr.endswith("If you have the folder: --weights DIR\n")
+    assert "rtdetr_r18 – – there is no" in words(models("list", "--models-dir", str(tmp_path)))
+
+
+def test_a_detector_that_is_there_is_listed_and_not_built_again(tmp_path: Path) -> None:
+    fake = fake_detector(ArtefactStore(tmp_path), [Detection((0.0, 0.0, 1.0, 1.0), "cup", 0, 0.9)], ["cup"])
+    home = tmp_path / "rtdetr_r18" / "fp32"
+    shutil.copytree(fake.folder, home)
+    replace(fake.card, model="rtdetr_r18").write(home)
+    assert "rtdetr_r18 fp32 0 MB RT-DETR-R18" in words(models("list", "--models-dir", str(tmp_path)))
+    done = models("build", "rtdetr_r18", "--models-dir", str(tmp_path), NINEFOLD_DEVICE="CUDA")
+    assert done.exit_code == 0 and done.stderr == "rtdetr_r18 is there.\n"

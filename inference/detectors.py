@@ -1,0 +1,118 @@
+"""Which detectors there are: data, like the catalogue of classifiers, which they are no part of.
+
+A detector is a classifier with another answer (`inference.boxes`): uint8[N,H,W,3] → float32[N,Q,6]. Scheduler,
+artefacts, cards and engines take it as it is. Each has a twin with random weights, NAME-seeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from contract.transform import TransformSpec
+from inference.artefacts import ArtefactStore, Variant
+from inference.choice import ModelMissing, ModelUnknown, why_missing
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Where a detector's weights come from.
+
+    `hub`: `repository` on the Hugging Face hub, at the commit `revision`. `seeded`: random weights from a fixed seed.
+    """
+
+    kind: Literal["hub", "seeded"]
+    repository: str
+    revision: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Detector:
+    """One architecture of transformers with one set of weights, and the frame it wants to see.
+
+    `architecture` is transformers' model type. `settings` are what makes its configuration, where no weights bring one:
+    the twin with random weights is of the same size. `transform` takes the whole frame, whatever its shape.
+    """
+
+    name: str
+    title: str
+    architecture: Literal["rt_detr", "detr"]
+    source: HubSource
+    transform: TransformSpec
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def for_measurements_only(self) -> bool:
+        """True for random weights: never offered to a person, listed only once it was built on purpose."""
+        return self.source.kind == "seeded"
+
+
+_PUBLISHED = (
+    Detector(
+        name="rtdetr_r18",
+        title="RT-DETR-R18",
+        architecture="rt_detr",
+        source=HubSource(
+            "hub", "PekingU/rtdetr_r18vd", "0d7b0679c44060af78116c0fdf6d25774e9598f7", licence="Apache-2.0"
+        ),
+        # It was trained on values from 0 to 1.
+        transform=TransformSpec(640, 640, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), whole=True),
+        settings={
+            "num_labels": 80,
+            "backbone_config": {
+                "model_type": "rt_detr_resnet",
+                "hidden_sizes": [64, 128, 256, 512],
+                "depths": [2, 2, 2, 2],
+                "layer_type": "basic",
+                "out_indices": [2, 3, 4],
+            },
+            "encoder_in_channels": [128, 256, 512],
+            "hidden_expansion": 0.5,
+            "decoder_layers": 3,
+        },
+    ),
+    Detector(
+        name="detr_resnet50",
+        title="DETR, ResNet-50",
+        architecture="detr",
+        source=HubSource(
+            "hub", "facebook/detr-resnet-50", "1d5f47bd3bdd2c4bbfa585418ffe6da5028b4c0b", licence="Apache-2.0"
+        ),
+        transform=TransformSpec(800, 800, whole=True),
+        settings={"num_labels": 91},
+    ),
+)
+
+
+def _twin(detector: Detector) -> Detector:
+    """The same architecture and transform with random weights."""
+    source = HubSource("seeded", "seed 9", "", licence="none")
+    return replace(detector, name=f"{detector.name}-seeded", title=f"{detector.title}, random weights", source=source)
+
+
+DETECTORS = (*_PUBLISHED, *(_twin(detector) for detector in _PUBLISHED))
+DETECTORS_BY_NAME = {detector.name: detector for detector in DETECTORS}
+DEFAULT_DETECTOR = _PUBLISHED[0].name
+
+FAKE_DETECTOR = "fake-detector"
+"""The name of what tests put into a store: a graph that sees the same boxes on every frame. Nothing builds it."""
+
+
+def resolve_detector(store: ArtefactStore, name: str | None = None) -> Variant:
+    """The detector meant by a name or, without one, the first of those with published weights that is here; last, a
+    test's fake.
+
+    Raises ModelUnknown, or ModelMissing with the reason and the command that adds it.
+    """
+    if name is None:
+        names = (*(detector.name for detector in _PUBLISHED), FAKE_DETECTOR)
+        name = next((found for found in names if store.precisions(found)), DEFAULT_DETECTOR)
+    if name not in (*DETECTORS_BY_NAME, FAKE_DETECTOR):
+        known = ", ".join(detector.name for detector in _PUBLISHED)
+        raise ModelUnknown(f"There is no detector {name!r:.60}. Known detectors: {known}.")
+    built = store.precisions(name)
+    if not built:
+        raise ModelMissing(f"{name}, which finds the things on a frame, is not here: {why_missing(store, name)}")
+    return Variant(name, built[0])

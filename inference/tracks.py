@@ -1,0 +1,94 @@
+"""The things on a camera's frames, followed from one to the next, so that each keeps its number and its label.
+
+A label that is chosen anew on every frame flickers. Here a track's classes are the mean of what its crops were called
+so far. Which box continues which track is norfair's to say: Kalman filters, and the overlap of boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Boxes = npt.NDArray[np.floating[Any]]
+Probabilities = npt.NDArray[np.floating[Any]]
+
+UNSEEN_FRAMES = 30
+"""A track ends once its thing was not found on so many frames in a row; what comes then has a new number.
+What was found on one frame alone ends sooner."""
+
+_LEAST_OVERLAP = 0.3
+
+
+@dataclass
+class _Mean:
+    """The mean of the probabilities that a track's crops had."""
+
+    crops: int
+    probabilities: npt.NDArray[np.float64]
+
+    def add(self, probabilities: Probabilities) -> None:
+        self.crops += 1
+        self.probabilities += (probabilities - self.probabilities) / self.crops
+
+
+class Tracks:
+    """The tracks of one session; calls come one after the other.
+
+    norfair takes seconds and some 80 MB to import, so it is when the first session that detects begins.
+    """
+
+    def __init__(self, unseen_frames: int = UNSEEN_FRAMES) -> None:
+        """`unseen_frames`: at least 3."""
+        from norfair import Detection, Tracker  # noqa: PLC0415
+
+        self._detection = Detection
+        self._tracker = Tracker(
+            distance_function="iou",
+            distance_threshold=1 - _LEAST_OVERLAP,
+            # A track may be found again on the frame on which its counter falls below 0.
+            hit_counter_max=unseen_frames - 1,
+            initialization_delay=1,  # the second sighting fills the counter
+            past_detections_length=0,
+        )
+        self._means: dict[int, _Mean] = {}
+        self._frame = 0
+
+    def __len__(self) -> int:
+        """How many tracks there are, those included that are out of sight."""
+        return len(self._means)
+
+    def update(
+        self, boxes: Boxes, probabilities: Probabilities
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The next frame's boxes, float[N,4], and their classes, float[N,C] → the tracks' numbers, int64[N], and the
+        means of their classes so far, float64[N,C].
+
+        To be called for frames without boxes as well: tracks end by them. Raises ValueError where the lengths differ.
+        """
+        if len(boxes) != len(probabilities):
+            raise ValueError(f"{len(boxes)} boxes and the classes of {len(probabilities)}")
+        numbers = self._follow(boxes)
+        steady = np.empty(probabilities.shape, dtype=np.float64)
+        for row, number in enumerate(numbers.tolist()):
+            mean = self._means.setdefault(number, _Mean(0, np.zeros(probabilities.shape[1])))
+            mean.add(probabilities[row])
+            steady[row] = mean.probabilities
+        return numbers, steady
+
+    def _follow(self, boxes: Boxes) -> npt.NDArray[np.int64]:
+        self._frame += 1
+        corners = boxes.astype(np.float64).reshape(-1, 2, 2)
+        found = [self._detection(points, data=(self._frame, row)) for row, points in enumerate(corners)]
+        self._tracker.update(found)
+        alive = [track for track in self._tracker.tracked_objects if track.hit_counter_is_positive]
+        numbers = np.full(len(boxes), -1, dtype=np.int64)
+        for track in alive:
+            frame, row = track.last_detection.data
+            if frame == self._frame:
+                numbers[row] = track.initializing_id  # it has this one from the first sighting on
+        living = {track.initializing_id for track in alive}
+        self._means = {number: mean for number, mean in self._means.items() if number in living}
+        return numbers

@@ -43,7 +43,7 @@ class FilterSpec:
     `deviation` is the square root of He's eps: where pixels deviate by that much, half of it stays.
     """
 
-    radius: int = 4
+    radius: int = 2
     deviation: float = 0.04
 
     def __post_init__(self) -> None:

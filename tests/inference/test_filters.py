@@ -23,8 +23,8 @@ from inference.torch_runners import NoDevice
 
 ROOT = Path(__file__).parents[2]
 SPECS = [FilterSpec(), FilterSpec(1, 0.02), FilterSpec(MOST_RADIUS, 0.2), FilterSpec(4, 0.001)]
-NEAR = 0.51
-"""Half a level is rounding."""
+NEAR, NEARER = 0.52, 0.501
+"""OpenCV's and our kernel's largest difference from the reference, in levels; half a level is rounding."""
 
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is for Linux alone")
 
@@ -43,9 +43,9 @@ def steps(dark: int, bright: int) -> Pixels:
     return np.where(np.stack([x < 29, y < 13, x + y < 50], axis=-1), dark, bright).astype(np.uint8)
 
 
-SIZES = [(1, 1), (1, 2), (2, 2), (3, 5), (1, 40), (40, 1), (9, 9), (15, 17), (48, 48), (49, 97), (61, 35)]
+SIZES = [(1, 1), (2, 2), (3, 5), (1, 40), (40, 1), (9, 9), (15, 17), (48, 48), (49, 97), (61, 35)]
 FRAMES = {f"{height}×{width}": noise(height, width) for height, width in SIZES}
-FRAMES |= {f"flat {value}": flat(value) for value in (0, 1, 127, 255)}
+FRAMES |= {f"flat {value}": flat(value) for value in (0, 1, 255)}
 FRAMES |= {"black and white": steps(0, 255), "a step of one level": steps(254, 255), "faint": noise(50, 51, 120, 124)}
 CASES = list(product(FRAMES, SPECS))
 each_case = pytest.mark.parametrize(("name", "spec"), CASES)
@@ -148,47 +148,40 @@ def test_opencv_is_the_reference_to_rounding(name: str, spec: FilterSpec) -> Non
 def test_our_kernel_is_the_reference_to_rounding(kernel: Callable[[str], Pixels], name: str, spec: FilterSpec) -> None:
     filtered = kernel(f"{name} {spec}")
     assert filtered.dtype == np.uint8 and filtered.shape == FRAMES[name].shape
-    assert np.abs(filtered - reference(FRAMES[name], spec)).max() < NEAR
+    assert np.abs(filtered - reference(FRAMES[name], spec)).max() < NEARER
 
 
 @needs_triton
 def test_our_kernel_takes_several_frames_at_once(kernel: Callable[[str], Pixels]) -> None:
     frame, (first, other, last) = FRAMES["49×97"], kernel("three")
     assert (first == kernel(f"49×97 {FilterSpec()}")).all() and (last == first).all()
-    assert np.abs(other - reference(255 - frame, FilterSpec())).max() < NEAR
+    assert np.abs(other - reference(255 - frame, FilterSpec())).max() < NEARER
 
 
-COMPILE = """
-import sys
+COMPILED = """
+import torch
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from inference import filters_cuda
+from inference.filters import NoFilter
 types = dict(source="*u8", target="*u8", height="i32", width="i32", eps="fp32", radius="constexpr", side="constexpr")
-source = ASTSource(filters_cuda._guided, types, dict(radius=int(sys.argv[2]), side=64))
-made = compile(source, GPUTarget("cuda", int(sys.argv[1]), 32), dict(num_warps=4, enable_fp_fusion=True))
-print(made.metadata.shared, sum(made.asm["ptx"].count(name) for name in ("mma.sync", "wgmma.mma_async")))
+source = ASTSource(filters_cuda._guided, types, dict(radius=4, side=64))
+for capability in 80, 90:
+    made = compile(source, GPUTarget("cuda", capability, 32), dict(num_warps=4, enable_fp_fusion=True))
+    print(made.metadata.shared, sum(made.asm["ptx"].count(name) for name in ("mma.sync", "wgmma.mma_async")))
+try:
+    filters_cuda.CudaGuidedFilter(torch.device("cpu"))
+except NoFilter as error:
+    print(error)
 """
 
 
 @needs_triton
-@pytest.mark.parametrize("capability", [80, 90])
-def test_our_kernel_compiles_for_tensor_cores_and_little_shared_memory(capability: int, tmp_path: Path) -> None:
-    words = run(COMPILE, str(capability), "4", TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
-    shared, multiplications = map(int, words.split())
-    assert 0 < shared <= 48 * 1024 and multiplications >= 14
-
-
-@needs_triton
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_where_triton_cannot_start_the_reason_is_in_words() -> None:
-    code = (
-        "import torch\n"
-        "from inference.filters import NoFilter\n"
-        "from inference.filters_cuda import CudaGuidedFilter\n"
-        "try: CudaGuidedFilter(torch.device('cpu'))\n"
-        "except NoFilter as error: print(error)\n"
-    )
-    assert run(code, TRITON_INTERPRET="0").startswith("Triton cannot start on cpu: ")
+def test_our_kernel_compiles_for_tensor_cores_and_without_a_device_it_says_why_not(tmp_path: Path) -> None:
+    words = run(COMPILED, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path)).splitlines()
+    for shared, multiplications in (map(int, line.split()) for line in words[:2]):
+        assert 0 < shared <= 48 * 1024 and multiplications >= 14
+    assert words[2].startswith("Triton cannot start on cpu: ")
 
 
 @pytest.mark.parametrize("spec", SPECS)

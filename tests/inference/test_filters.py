@@ -191,6 +191,12 @@ def test_shrinking_windows_differ_at_the_border_alone(spec: FilterSpec) -> None:
     assert apart[reach:-reach, reach:-reach].max() < 1e-9 < apart.max()
 
 
+@pytest.mark.parametrize(("spec", "most"), [(FilterSpec(), 0.72), (FilterSpec(7, 0.2), 7.6)])
+def test_how_far_shrinking_windows_differ_is_as_documented(spec: FilterSpec, most: float) -> None:
+    apart = [np.abs(reference(frame, spec, "shrink") - reference(frame, spec)).max() for frame in FRAMES.values()]
+    assert most - 0.1 < max(apart) < most
+
+
 def test_it_takes_noise_and_leaves_edges() -> None:
     clean = steps(40, 200)
     noisy = (clean + np.random.default_rng(0).normal(0, 5, clean.shape)).round().astype(np.uint8)

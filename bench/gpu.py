@@ -49,6 +49,21 @@ NO_GPU = "a dry run on a CPU: no figure here says anything about a GPU"
 _WARM_UPS, _REPLAYS, _DRY_SIZES = 3, 10, (1, 4)
 
 
+def captured(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """What `compute` asks of a CUDA device, as a graph: all of it is started by one call."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                compute()
+        stream.synchronize()
+        with torch.cuda.graph(graph, stream=stream):
+            compute()
+    return graph.replay
+
+
 class Bare:
     """The network alone on images that lie on the device, `batch` at a time."""
 
@@ -58,7 +73,7 @@ class Bare:
         self._network = load_program(artefact, device).to(dtype).to(memory_format=torch.channels_last)
         images = torch.randn(batch, 3, side, side, device=device, dtype=dtype)
         self._images = images.to(memory_format=torch.channels_last)
-        self._start = self._captured() if device.type == "cuda" else self._once
+        self._start = captured(self._once, device) if device.type == "cuda" else self._once
 
     def measure(self, seconds: float) -> float:
         """Images per second."""
@@ -74,19 +89,6 @@ class Bare:
     def _once(self) -> None:
         with torch.inference_mode():
             self._network(self._images)
-
-    def _captured(self) -> Callable[[], None]:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self._device):
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(_WARM_UPS):
-                    self._once()
-            stream.synchronize()
-            with torch.cuda.graph(graph, stream=stream):
-                self._once()
-        return graph.replay
 
 
 class Contest:

@@ -1,6 +1,7 @@
 """Which engine computes on which device, and whether this machine has the device: the one door to both engines.
 
-OpenVINO computes on CPUs, Intel's GPUs and NPUs; torch on CUDA devices, and is imported for those alone.
+OpenVINO computes on CPUs, Intel's GPUs and NPUs; torch on CUDA devices, and is imported for those alone. So it is
+with the filter that frames may go through before: OpenCV's, and on CUDA devices our own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from inference import openvino_classifier
 from inference.artefacts import Artefact
 from inference.classifier import Classifier
 from inference.devices import is_cuda
+from inference.filters import Filter, FilterSpec, GuidedFilter
 from inference.openvino_classifier import OpenVinoClassifier, cpu_count, why_no_device
 
 _LANES_ON_CUDA = 2
@@ -29,6 +31,16 @@ def load(artefact: Artefact, *, threads: int | None = None, device: str = "CPU")
     from inference.torch_runners import load_on_torch, torch_device  # noqa: PLC0415  # seconds, and not on every machine
 
     return load_on_torch(artefact, torch_device(device), threads)
+
+
+def load_filter(spec: FilterSpec | None = None, *, device: str = "CPU") -> Filter:
+    """The guided filter: on a CUDA device by our kernel, beside any other on the CPU. Raises NoFilter."""
+    if not is_cuda(device):
+        return GuidedFilter(spec)
+    from inference.filters_cuda import CudaGuidedFilter  # noqa: PLC0415
+    from inference.torch_runners import torch_device  # noqa: PLC0415
+
+    return CudaGuidedFilter(torch_device(device), spec)
 
 
 def lanes(device: str) -> int:

@@ -128,7 +128,7 @@ def _check_download(part: Path, prefix: str, address: str, announced: int) -> No
 
 
 def probe(address: str) -> int:
-    """Asks the host for five seconds at the most: how many bytes it announces, 0 where it does not say. Raises WeightsMissing."""
+    """How many bytes the host announces, 0 where it does not say; asked for 5 s at the most. Raises WeightsMissing."""
     try:
         request = urllib.request.Request(address, method="HEAD")  # noqa: S310  # the address is the operator's own
         with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as answer:  # noqa: S310

@@ -16,7 +16,7 @@ from scripts.watched import run_watched
 
 REQUIREMENTS = ROOT / "requirements"
 CONSTRAINTS = REQUIREMENTS / "constraints.txt"
-_PRODUCT = ("backend", "frontend", "cli", "modelzoo", "localcloud", "run")
+_PRODUCT = ("backend", "live", "frontend", "cli", "modelzoo", "localcloud", "run")
 GROUPS = {
     "run": _PRODUCT,
     "test": (*_PRODUCT, "test", "bench"),

@@ -21,7 +21,7 @@ down: ## end what `up` started; its uploads and results are gone then
 
 test: ## all tests, with coverage; some of them: make test ARGS="-k words"
 	@scripts/setup.sh test
-	@$(PYTHON_HERE) -m pytest --numprocesses 2 --dist loadgroup --cov --cov-report=term $(ARGS)
+	@$(PYTHON_HERE) -m pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 test-compose: ## the tests that need Docker: the journey in containers, the production overlay, rolling updates
 	@scripts/setup.sh test

@@ -174,13 +174,14 @@ class Scheduler:
         return self._lanes.alive
 
     async def close(self) -> None:
-        """Takes nothing more, finishes what was accepted, ends the threads."""
+        """Takes nothing more, finishes what was accepted, ends the threads, and holds no classifier any more."""
         self._closing = True
         while any(self._users.values()) or any(self._waiting.values()):
             self._changed.clear()
             await self._changed.wait()
         await asyncio.to_thread(self._lanes.stop, _STOP_SECONDS)
         self._makers.shutdown(wait=False, cancel_futures=True)
+        self._loaded.clear()
 
     # -- helpers -----------------------------------------------------------------------------------------------
 

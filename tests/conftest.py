@@ -11,15 +11,9 @@ import pytest
 pytest_plugins = ["tests.artefacts", "tests.disks"]
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browsers last: they are the slowest, and Playwright's event loop then stays in the way of every asyncio.run.
-
-    With several processes (pytest-xdist), a module's tests stay together, for its servers are shared.
-    """
+    """Browsers last: they are the slowest, and Playwright's event loop then stays in the way of every asyncio.run."""
     items.sort(key=_in_browser)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}{'-browser' if _in_browser(item) else ''}"))
 
 
 def _in_browser(item: pytest.Item) -> bool:

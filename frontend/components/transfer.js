@@ -41,6 +41,7 @@ function mark(buffer) {
 async function ask(api, method, path, body, signal, token) {
   const clock = new AbortController(), timer = setTimeout(() => clock.abort(), STALL_MS), stop = () => clock.abort();
   signal?.addEventListener("abort", stop);
+  if (signal?.aborted) stop();   // it is told once, and not to those who ask after it
   try {
     const response = await fetch(api + path, { method, signal: clock.signal, body: body && JSON.stringify(body),
       headers: { ...(body && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) } });
@@ -85,6 +86,7 @@ function put(url, bytes, signal, moved) {   // fetch tells no progress
     request.onerror = request.onabort = () => fail(new Trouble("The storage does not answer this browser.", { passing: true }));
     request.onloadend = () => { clearTimeout(timer); signal.removeEventListener("abort", stop); };
     signal.addEventListener("abort", stop);
+    if (signal.aborted) return request.onabort();
     request.open("PUT", url);
     alive();
     request.send(bytes);
@@ -108,16 +110,21 @@ class Job {
   set(state, words = "") { this.state = state; this.words = words; this.show(); }
   tell(event) { this.news = { event, id: this.id }; this.show(); }
 
-  async run() {
+  run() { return this.running = this.go(); }
+
+  async go() {
     this.control = new AbortController();
     this.signal = this.control.signal;
     this.set("preparing");
     try {
       await this.check();
+      this.signal.throwIfAborted();
       if (!this.id) await this.begin();
       else this.upload = await this.plan();
+      this.signal.throwIfAborted();
       if (this.upload) {
         await this.send();
+        this.signal.throwIfAborted();
         await this.complete();
       }
       kept.drop(this.id);
@@ -190,12 +197,11 @@ class Job {
     if (others.length) this.other = `This is not the file whose upload was interrupted (${quoted(others[0])}), so it is sent as a new batch.`;
     const { name, size: bytes } = this.file;
     let token = null;
-    this.creating = this.patiently(async () => {
+    const made = await this.patiently(async () => {
       token = TOKENS.fresh;
       if (token && token === TOKENS.spent) throw new Trouble("The page has not got ready for another zip yet. Try again.", { passing: true });
       return ask(this.api, "POST", "/v1/batches", { filename: name, size_bytes: bytes }, undefined, token);
     });
-    const made = await this.creating;
     TOKENS.spent = token;
     this.id = made.id;
     this.upload = { ...made.upload, arrived: [] };
@@ -279,7 +285,7 @@ class Job {
     this.over = true;
     this.control.abort();
     this.set("cancelling");
-    await this.creating?.catch(() => null);
+    await this.running;   // a batch that is just being made is known then, and nothing else is begun
     let words = "The upload was cancelled, and what had arrived is removed.";
     // What has arrived in full is a batch by now, and is not removed by the way.
     const there = this.id && await this.once("GET", "").catch(() => null);

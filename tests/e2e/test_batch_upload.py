@@ -159,6 +159,22 @@ def test_cancel_removes_what_had_arrived(batch_visitor: BatchVisitor, tmp_path: 
     expect(batch_visitor.page.locator(".kept")).to_be_empty()
 
 
+def test_cancelled_while_the_file_is_looked_at_nothing_is_begun(batch_visitor: BatchVisitor, tmp_path: Path) -> None:
+    batch_visitor.page.add_init_script(
+        "const read = Blob.prototype.arrayBuffer;"
+        "const looked = new Promise(go => { window.look = go; });"
+        "Blob.prototype.arrayBuffer = async function () { await looked; return read.call(this); };"
+    )
+    batch_visitor.reload()
+    batch_visitor.choose(random_zip(tmp_path / "photos.zip", 1))
+    batch_visitor.press("Cancel")
+    batch_visitor.evaluate("window.look()")
+    batch_visitor.told("The upload was cancelled")
+    batch_visitor.evaluate("new Promise(go => setTimeout(go, 500))")  # what would go on, goes on
+    batch_visitor.told("The upload was cancelled")
+    assert not batch_visitor.cloud.shelf.batches
+
+
 def test_after_a_reload_only_what_is_missing_is_sent(batch_visitor: BatchVisitor, tmp_path: Path) -> None:
     file = random_zip(tmp_path / "photos.zip", 22)
     holding(batch_visitor, file, 1, 2, 4)

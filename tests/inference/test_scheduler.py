@@ -1,7 +1,9 @@
 """The scheduler, with classifiers that do what each test needs: the real seam, no network behind it."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -343,3 +345,19 @@ def test_where_memory_is_wanting_what_is_idle_goes_and_it_is_tried_once_more() -
             await scheduler.close()
 
     asyncio.run(main())
+
+
+def test_one_that_is_closed_holds_no_classifier() -> None:
+    """Who keeps the scheduler, as a web framework's caches do, must not keep its networks by that."""
+
+    async def main() -> tuple[Scheduler, weakref.ref[FakeClassifier]]:
+        scheduler = Scheduler(lambda _: FakeClassifier(), lanes=1)
+        await scheduler.submit(A, images(1), INTERACTIVE)
+        loaded = weakref.ref(scheduler._loaded[A])
+        assert loaded() is not None
+        await scheduler.close()
+        return scheduler, loaded
+
+    kept, classifier = asyncio.run(main())
+    gc.collect()
+    assert kept.loaded == [] and classifier() is None

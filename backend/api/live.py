@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from backend.access.keys import KeyRing
 from backend.api.errors import ApiError, not_ready, translate
 from backend.api.schemas import ErrorBody
-from backend.live.looking import Looks, Mode
+from backend.live.looking import Looks, Mode, soon
 from backend.live.session import Session
 from backend.live.sessions import Sessions
 from backend.metrics import Metrics
@@ -59,7 +59,7 @@ async def live(socket: WebSocket) -> None:
             asked = _asked(socket)
             variant = _admitted(socket, asked)
             held.enter_context(sessions.room())
-            look = await _looks(socket).make(asked.mode, asked.filter, variant, asked.top_k)
+            look = await soon(_looks(socket).make(asked.mode, asked.filter, variant, asked.top_k))
         except Exception as error:
             refused = translate(error)
             if refused.status == 500:

@@ -6,6 +6,7 @@ A `Look` is made for each session, so that it may keep what it has seen.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -25,10 +26,13 @@ from inference.classifier import Logits, WrongAnswer, softmax, top_k
 from inference.scheduler import Priority
 from inference.tracks import Tracks
 
-__all__ = ["Looks", "Mode"]
+__all__ = ["Looks", "Mode", "soon"]
 
 MARGIN = 0.1
 """Of a box's sides, that a crop has on each side of it: classifiers know things with a little of what is around."""
+
+OPEN_SECONDS = 5.0
+"""How long a client may be kept waiting for its upgrade: many give up after ten."""
 
 
 class Mode(StrEnum):
@@ -69,6 +73,21 @@ class Looks:
         if mode is Mode.DETECT:
             return _Detect(detector)
         return _DetectAndClassify(detector, predictor, variant, await self.trackers.load())
+
+
+async def soon(making: Coroutine[None, None, Look]) -> Look:
+    """What is being made. After OPEN_SECONDS one whose first frames wait for it, and then get what it raises."""
+    task = asyncio.create_task(making)
+    await asyncio.wait({task}, timeout=OPEN_SECONDS)
+    if task.done():
+        return task.result()
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # the client may have gone by then
+
+    async def look(frame: bytes) -> Seen:
+        made = await asyncio.shield(task)
+        return await made(frame)
+
+    return look
 
 
 class _Classify:

@@ -227,6 +227,14 @@ def fill(server: Service, slow: ClientConnection) -> None:
         quiet = quiet + 1 if answered == before else 0
 
 
+def send_until_slow(server: Service, slow: ClientConnection) -> None:
+    """Sends until the server has had enough of one who does not read."""
+    deadline = time.monotonic() + 30
+    while not ended(server, "slow_reader"):
+        assert time.monotonic() < deadline
+        slow.send(KOALA)
+
+
 def is_cut_off(connection: socket.socket) -> bool:
     """Whether the other side has ended it altogether; else the ping goes through."""
     try:
@@ -251,8 +259,7 @@ def test_one_who_does_not_read_delays_nobody(models_dir: Path) -> None:
 def test_one_who_does_not_read_is_closed_in_words(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "CLOSE_SECONDS", 60.0)
     with serve(models_dir, threads=2, live_fps=1000, live_write_seconds=0.3) as server, blind(server) as (slow, _):
-        while not ended(server, "slow_reader"):
-            slow.send(KOALA)
+        send_until_slow(server, slow)
         assert server.metric("ninefold_live_sessions") == 0
         assert end_of(slow) == (1008, slow_reader(0.3).reason)
     assert slow_reader(0.3).reason.startswith("slow_reader: An answer was not read for 0.3 s.")
@@ -262,8 +269,7 @@ def test_one_who_never_reads_is_cut_off(models_dir: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(protocol, "CLOSE_SECONDS", 0.3)
     settings = {"threads": 2, "live_fps": 1000, "live_write_seconds": 0.3}
     with serve(models_dir, **settings) as server, blind(server) as (slow, connection):
-        while not ended(server, "slow_reader"):
-            slow.send(KOALA)
+        send_until_slow(server, slow)
         wait_for(lambda: is_cut_off(connection))
 
 

@@ -7,7 +7,9 @@ import io
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from backend.decoding import _FILTER_LAYERS, Decoder
+from backend.live import looking
 from backend.live.detector import LEAST_SCORE, MOST_BOXES, LaneDetector
 from backend.live.looking import MARGIN
 from backend.live.sessions import Sessions
@@ -33,6 +36,7 @@ from inference.classifier import WrongAnswer, softmax, top_k
 from inference.detectors import FAKE_DETECTOR
 from inference.filters import GuidedFilter, NoFilter
 from inference.openvino_classifier import OpenVinoClassifier
+from inference.scheduler import Priority
 from tests import pictures
 from tests.cameras import answer, end_of, opened, refusal
 from tests.detectors import fake_detector
@@ -143,22 +147,74 @@ def test_filtered_frames_are_filtered_in_their_own_size_and_in_every_mode(
         assert [each["probability"] for each in seen["boxes"]] == pytest.approx(best.tolist(), abs=1e-5), query
 
 
-def test_the_filter_is_loaded_once(own_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_sessions_share_is_loaded_once(
+    own_dir: Path, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded: list[str] = []
+    try_out = Predictor.try_out
 
     def load_filter(*, device: str) -> Any:
         loaded.append(device)
+        time.sleep(0.2)
         return GuidedFilter()
 
+    async def counted(predictor: Predictor, variant: Variant) -> Any:
+        loaded.append(variant.model)
+        await asyncio.sleep(0.2)
+        return await try_out(predictor, variant)
+
     monkeypatch.setattr(engines, "load_filter", load_filter)
-    with serve(own_dir, threads=2) as server:
-        assert server.client.get("/v1/live?filter=1").status_code == 426 and not loaded
-        for _ in range(2):
-            with opened(server, "?filter=1") as one, opened(server, "?filter=1") as other:
-                for camera in (one, other):
-                    camera.send(KOALA)
-                    assert answer(camera)["labels"]
-    assert loaded == ["CPU"]
+    monkeypatch.setattr(Predictor, "try_out", counted)
+    with serve(own_dir, threads=2) as server, ThreadPoolExecutor(3) as cameras:
+        loaded.clear()
+        seen = list(cameras.map(lambda _: ask(server, "?mode=detect&filter=1", KOALA), range(3)))
+        assert all(len(got["boxes"]) == 2 for (got,) in seen)
+    assert sorted(loaded) == ["CPU", FAKE_DETECTOR]
+
+
+def test_what_takes_its_time_to_load_is_waited_for_by_the_first_frame(
+    own_dir: Path, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "OPEN_SECONDS", 0.1)
+    go_on = threading.Event()
+    try_out = Predictor.try_out
+
+    async def slow(predictor: Predictor, variant: Variant) -> Any:
+        if variant.model == FAKE_DETECTOR:
+            await asyncio.to_thread(go_on.wait, 30)
+        return await try_out(predictor, variant)
+
+    with serve(own_dir, threads=1) as server:
+        monkeypatch.setattr(Predictor, "try_out", slow)
+        with opened(server, "?mode=detect") as camera:
+            camera.send(KOALA)
+            go_on.set()
+            assert len(answer(camera)["boxes"]) == 2
+        go_on.clear()
+        (own_dir / FAKE_DETECTOR / "fp32" / "model.xml").write_text("damaged")
+        fresh = replace(ArtefactStore(own_dir).of(FAKE_DETECTOR)[0].card, built_at="today")
+        fresh.write(own_dir / FAKE_DETECTOR / "fp32")
+        with opened(server, "?mode=detect") as camera:
+            camera.send(KOALA)
+            go_on.set()
+            code, reason = end_of(camera)
+            assert code == 1011 and reason.startswith("model_missing: ")
+
+
+def test_things_that_cannot_be_called_anything_are_an_error_of_the_frame(
+    serving: Service, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(variant: Variant, pixels: Pixels, priority: Priority) -> Any:
+        return np.full((len(pixels), 1000), np.nan, np.float32)
+
+    assert serving.app
+    with opened(serving, f"?mode={BOTH}") as camera:
+        with monkeypatch.context() as patched:
+            patched.setattr(serving.app.state.predictor.scheduler, "run", run)
+            camera.send(KOALA)
+            assert answer(camera)["error"]["code"] == "no_answer"
+        camera.send(KOALA)
+        assert len(answer(camera)["boxes"]) == 2
 
 
 def test_frames_that_are_decoded_as_they_are_have_a_limit_of_their_own(

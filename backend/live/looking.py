@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backend.api.errors import translate
 from backend.live.detector import Decode, LaneDetector
 from backend.live.session import Look, Seen
 from backend.live.shared import SharedDetector, SharedFilter, Trackers
@@ -23,7 +24,7 @@ from contract.transform import Pixels, crop_pixels, rgb_to_pixels
 from inference.artefacts import Variant
 from inference.boxes import Detection, boxes_of
 from inference.classifier import Logits, WrongAnswer, softmax, top_k
-from inference.scheduler import Priority
+from inference.scheduler import Overloaded, Priority
 from inference.tracks import Tracks
 
 __all__ = ["Looks", "Mode", "soon"]
@@ -84,7 +85,10 @@ async def soon(making: Coroutine[None, None, Look]) -> Look:
     task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # the client may have gone by then
 
     async def look(frame: bytes) -> Seen:
-        made = await asyncio.shield(task)
+        try:
+            made = await asyncio.shield(task)
+        except Overloaded as full:  # no later frame would fare better
+            raise translate(full) from full
         return await made(frame)
 
     return look

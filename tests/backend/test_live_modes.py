@@ -36,7 +36,7 @@ from inference.classifier import WrongAnswer, softmax, top_k
 from inference.detectors import FAKE_DETECTOR
 from inference.filters import GuidedFilter, NoFilter
 from inference.openvino_classifier import OpenVinoClassifier
-from inference.scheduler import Priority
+from inference.scheduler import Overloaded, Priority
 from tests import pictures
 from tests.cameras import answer, end_of, opened, refusal
 from tests.detectors import fake_detector
@@ -176,16 +176,23 @@ def test_what_takes_its_time_to_load_is_waited_for_by_the_first_frame(
     own_dir: Path, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looking, "OPEN_SECONDS", 0.1)
-    go_on = threading.Event()
+    go_on, full = threading.Event(), [Overloaded(1)]
     try_out = Predictor.try_out
 
     async def slow(predictor: Predictor, variant: Variant) -> Any:
-        if variant.model == FAKE_DETECTOR:
-            await asyncio.to_thread(go_on.wait, 30)
+        await asyncio.to_thread(go_on.wait, 30)
+        if full:
+            raise full.pop()
         return await try_out(predictor, variant)
 
     with serve(own_dir, threads=1) as server:
         monkeypatch.setattr(Predictor, "try_out", slow)
+        with opened(server, "?mode=detect") as camera:
+            camera.send(KOALA)
+            go_on.set()
+            code, reason = end_of(camera)
+            assert code == 1011 and reason.startswith("overloaded: ")
+        go_on.clear()
         with opened(server, "?mode=detect") as camera:
             camera.send(KOALA)
             go_on.set()

@@ -22,7 +22,9 @@ from backend.batches.view import BatchView
 from backend.batches.views import Views
 from backend.batches.worker import Worker
 from backend.early import EarlyLoad
+from backend.live.looking import Looks
 from backend.live.sessions import Sessions
+from backend.live.shared import SharedDetector, SharedFilter, Trackers
 from backend.metrics import Metrics
 from backend.predictor import Predictor
 from backend.settings import Settings
@@ -46,6 +48,7 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         predictor = app.state.predictor = Predictor(settings, store, metrics, early)
+        app.state.looks = _looks(settings, store, predictor)
         warm_up = asyncio.create_task(predictor.warm_up())
         follow = asyncio.create_task(predictor.follow())
         with _fetching(app, settings):
@@ -59,7 +62,7 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
     app = FastAPIOffline(title="Ninefold", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
     app.state.settings, app.state.metrics, app.state.store = settings, metrics, store
     app.state.bodies, app.state.fetch, app.state.draining = bodies, None, False
-    app.state.live, app.state.detector = Sessions(settings.live_sessions, metrics), None
+    app.state.live = Sessions(settings.live_sessions, metrics)
     for part in (predict, live, v2, batches, status, evaluation, tokens):
         app.include_router(part.router)
     errors.install(app)
@@ -90,6 +93,12 @@ def _ask_for_keys(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     ring = KeyRing(settings.keys_file)
     app.state.keys, app.state.tokens = ring, Tokens(ring)
     app.add_middleware(Access, ring=ring, tokens=app.state.tokens, metrics=metrics)
+
+
+def _looks(settings: Settings, store: ArtefactStore, predictor: Predictor) -> Looks:
+    """What a camera's frames may be asked."""
+    detector = SharedDetector(predictor, store, settings.detector)
+    return Looks(predictor, detector, SharedFilter(settings.device), Trackers())
 
 
 @contextmanager

@@ -8,7 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from contract.transform import ImageLimits, Pixels, TransformSpec, to_pixels
+from contract.transform import ImageLimits, Pixels, TransformSpec, decode_rgb, to_pixels
+
+_FILTER_LAYERS = 8
+"""How many times a frame's pixels (at four bytes) the guided filter holds at its peak, besides the frame."""
 
 
 class PixelGate:
@@ -54,6 +57,15 @@ class Decoder:
     def pixels(self, read: Callable[[], bytes], spec: TransformSpec) -> Pixels:
         """uint8[H,W,3] of what `read` returns. Blocks until there is room. Raises BadImage."""
         return to_pixels(read(), spec, self._limits, self._admit)
+
+    def upright(self, frame: bytes, limits: ImageLimits) -> Pixels:
+        """uint8[H,W,3] of a camera's frame, in its own size. Blocks until there is room. Raises BadImage."""
+        return decode_rgb(frame, limits, self._admit)
+
+    def denoised(self, frame: Pixels, denoise: Callable[[Pixels], Pixels]) -> Pixels:
+        """uint8[H,W,3] → the same, filtered. Blocks until there is room."""
+        with self._gate.admit(_FILTER_LAYERS * frame.shape[0] * frame.shape[1]):
+            return denoise(frame)
 
     @contextmanager
     def _admit(self, pixels: int) -> Iterator[None]:

@@ -18,9 +18,11 @@ from backend.settings import Settings
 from contract.transform import Pixels, TransformSpec
 from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, Variant
+from inference.boxes import Detection, check_golden_boxes
 from inference.card import BadCard
 from inference.choice import Choice, ModelMissing, choose, resolve
 from inference.classifier import Classifier, Logits, Prediction, check_golden, golden_pixels, top_k
+from inference.filters import Filter
 from inference.scheduler import Closed, Overloaded, Priority, Scheduler
 
 log = structlog.get_logger()
@@ -81,7 +83,7 @@ class Predictor:
     async def _become_ready(self, choice: Choice) -> str | None:
         """Why it did not, or None."""
         try:
-            answer = await self._try(choice.variant)
+            answer = await self.try_out(choice.variant)
         except Exception as error:  # Whatever it is, the server stays unready and says why.
             log.exception("not ready", variant=str(choice.variant))
             return str(error)
@@ -117,7 +119,7 @@ class Predictor:
         if built_at == self._refused:
             return
         try:
-            answer = await self._try(found.variant)
+            answer = await self.try_out(found.variant)
         except (Overloaded, Closed):
             raise
         except Exception as error:
@@ -132,7 +134,7 @@ class Predictor:
         artefact = self._store.get(variant)
         return f"{variant}, {artefact.card.built_at}" if artefact else None
 
-    async def _try(self, variant: Variant) -> Prediction:
+    async def try_out(self, variant: Variant) -> Prediction | Detection:
         """The golden image's answer. Raises WrongAnswer, and whatever keeps the variant from being loaded."""
         on_disk = self._store.get(variant)
         if on_disk and variant in self._artefacts and self._artefacts[variant].card != on_disk.card:
@@ -141,7 +143,7 @@ class Predictor:
         artefact = self.artefact(variant)
         pixels = await asyncio.to_thread(golden_pixels, artefact)
         logits = await self.scheduler.submit(variant, pixels, Priority.INTERACTIVE)
-        return check_golden(artefact, logits)
+        return check_golden_boxes(artefact, logits) if artefact.card.boxes else check_golden(artefact, logits)
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
@@ -191,6 +193,14 @@ class Predictor:
         if since is not None:
             self._metrics.queue_seconds.observe(time.perf_counter() - since)
         return self._decoder.pixels(read, spec)
+
+    def upright(self, frame: bytes) -> Pixels:
+        """A camera's frame as it is, uint8[H,W,3]; in the thread that decodes. Raises BadImage."""
+        return self._decoder.upright(frame, self._settings.live_image_limits)
+
+    def denoised(self, denoise: Filter, frame: bytes) -> Pixels:
+        """The same, filtered."""
+        return self._decoder.denoised(self.upright(frame), denoise)
 
     async def close(self) -> None:
         """Finishes what was accepted."""

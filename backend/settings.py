@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,9 @@ from backend.live.limits import LiveLimits
 from contract.keys import BadKeys, read_keys
 from contract.transform import ImageLimits
 from inference import engines
+from inference.artefacts import ArtefactStore
+from inference.choice import ModelMissing, ModelUnknown
+from inference.detectors import resolve_detector
 from inference.openvino_classifier import cpu_count
 
 
@@ -27,6 +31,7 @@ class Settings(BaseSettings):
     models_dir: Path = Field(Path("models"), description="folder of the artefacts")
     model: str | None = Field(None, description="the model that must answer; without it: the default, or its fallback")
     precision: str | None = Field(None, description="the precision that answers by default")
+    detector: str | None = Field(None, description="what finds the things on a frame; without it: what is there")
     device: str = Field(
         "CPU", description="what computes: CPU, another device of OpenVINO's (GPU, NPU, …), CUDA, CUDA:1"
     )
@@ -77,6 +82,9 @@ class Settings(BaseSettings):
     )
     live_sessions: int = Field(16, ge=0, description="live connections at once; beyond it: 429")
     live_frame_mb: float = Field(2, gt=0, le=25, description="size of one frame of a live connection, in MB")
+    live_megapixels: float = Field(
+        9, gt=0, description="width × height of a frame that is filtered or that things are found on, in megapixels"
+    )
     live_fps: float = Field(30, gt=0, le=1000, description="frames a second that a live connection is answered")
     live_write_seconds: float = Field(5, gt=0, description="how long a live connection may leave an answer unread")
     drift_reference: Path | None = Field(None, description="file of what answers are compared with; made if missing")
@@ -91,6 +99,16 @@ class Settings(BaseSettings):
         if why := engines.why_not(device):
             raise ValueError(why)
         return device
+
+    @field_validator("detector")
+    @classmethod
+    def _is_known(cls, name: str | None, so_far: ValidationInfo) -> str | None:
+        with suppress(ModelMissing):  # the server says so to who asks for it
+            try:
+                resolve_detector(ArtefactStore(so_far.data["models_dir"]), name)
+            except ModelUnknown as unknown:
+                raise ValueError(str(unknown)) from unknown
+        return name
 
     @field_validator("max_images")
     @classmethod
@@ -120,6 +138,11 @@ class Settings(BaseSettings):
     def image_limits(self) -> ImageLimits:
         """What an image may be, for `contract.transform`."""
         return ImageLimits(int(self.max_image_mb * 1e6), int(self.max_image_megapixels * 1e6))
+
+    @property
+    def live_image_limits(self) -> ImageLimits:
+        """What a frame may be that is decoded in its own size."""
+        return ImageLimits(self.live_limits.frame_bytes, int(self.live_megapixels * 1e6))
 
     @property
     def ports_to_fetch_from(self) -> frozenset[int]:

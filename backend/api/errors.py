@@ -16,7 +16,8 @@ Below /v2 it is that of the Open Inference Protocol: {"error": message}.
     ├── draining (of /readyz alone: about to stop, still answering)             503
     ├── model_damaged · no_memory (for the model)                               503
     ├── no_evaluation 404 · evaluation_damaged, evaluation_newer                503
-    ├── of /v1/live: origin_not_allowed 403 · too_many_sessions 429 · upgrade_required 426
+    ├── of /v1/live: origin_not_allowed 403 · filter_missing, tracker_missing 409 · too_many_sessions 429 ·
+    │   upgrade_required 426
     ├── disk_full (no room for what is being uploaded)                          507
     ├── of a batch: see backend.batches.errors
     └── internal                                                                500

@@ -7,6 +7,7 @@ same address by GET, which says what its WebSocket would be told.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, WebSocket
@@ -17,21 +18,17 @@ from starlette.requests import HTTPConnection
 from backend.access.keys import KeyRing
 from backend.api.errors import ApiError, not_ready, translate
 from backend.api.schemas import ErrorBody
-from backend.live.looking import Mode, look_for
-from backend.live.session import Look, Session
+from backend.live.looking import Looks, Mode, soon
+from backend.live.session import Session
 from backend.live.sessions import Sessions
 from backend.metrics import Metrics
 from backend.settings import Settings
+from inference.artefacts import Variant
 
 router = APIRouter(prefix="/v1", tags=["live"])
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (403, 404, 409, 422, 426, 429, 503)
 }
-_NO_DETECTOR = (
-    "There is no detector on this server, so it cannot say where things are; mode=classify works. "
-    "The command `ninefold models build rtdetr_r18` adds one."
-)
-_NO_FILTER = "There is no filter on this server; without filter=1 it works."
 
 
 class _Asked(BaseModel):
@@ -57,15 +54,18 @@ async def live(socket: WebSocket) -> None:
     settings: Settings = socket.app.state.settings
     metrics: Metrics = socket.app.state.metrics
     sessions: Sessions = socket.app.state.live
-    try:
-        look = _admitted(socket, _asked(socket))
-    except Exception as error:
-        refused = translate(error)
-        if refused.status == 500:
-            raise
-        await refused.refuse(socket.scope, socket.receive, socket.send)
-        return
-    with sessions.room():  # there is some: nothing else has run since it was looked for
+    with ExitStack() as held:
+        try:
+            asked = _asked(socket)
+            variant = _admitted(socket, asked)
+            held.enter_context(sessions.room())
+            look = await soon(_looks(socket).make(asked.mode, asked.filter, variant, asked.top_k))
+        except Exception as error:
+            refused = translate(error)
+            if refused.status == 500:
+                raise
+            await refused.refuse(socket.scope, socket.receive, socket.send)
+            return
         await sessions.run(Session(socket, look, settings.live_limits, metrics.record_frame, _still_allowed(socket)))
 
 
@@ -77,21 +77,23 @@ async def why_not(request: Request, asked: Annotated[_Asked, Query()]) -> ErrorB
     raise ApiError(426, "upgrade_required", message, upgrade="websocket")
 
 
-def _admitted(asking: HTTPConnection, asked: _Asked) -> Look:
-    """How its frames are answered. Raises the error of whoever is not let in."""
+def _admitted(asking: HTTPConnection, asked: _Asked) -> Variant:
+    """The classifier of who is let in, as far as that can be told without loading anything; else raises the error."""
     state, predictor = asking.app.state, asking.app.state.predictor
     _check_origin(asking.headers.get("origin"), state.settings)
     if state.draining:
         raise ApiError(503, "draining", "The server is about to stop: connect again, to another.", retry_after="1")
     if not predictor.ready:
         raise not_ready(predictor.why_not_ready)
-    variant = predictor.resolve(asked.model, asked.precision)
-    if asked.mode is not Mode.CLASSIFY and state.detector is None:
-        raise ApiError(409, "model_missing", _NO_DETECTOR)
-    if asked.filter:
-        raise ApiError(409, "filter_missing", _NO_FILTER)
+    variant: Variant = predictor.resolve(asked.model, asked.precision)
+    _looks(asking).check(asked.mode, asked.filter)
     state.live.check_room()
-    return look_for(asked.mode, predictor, variant, asked.top_k, state.detector)
+    return variant
+
+
+def _looks(asking: HTTPConnection) -> Looks:
+    looks: Looks = asking.app.state.looks
+    return looks
 
 
 def _check_origin(origin: str | None, settings: Settings) -> None:

@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from backend.live.looking import Boxes, Detections
-from contract.transform import Pixels, TransformSpec
+from backend.predictor import Predictor
+from contract.transform import Pixels, rgb_to_pixels
 from inference.artefacts import Variant
-from inference.scheduler import Priority, Scheduler
+from inference.boxes import Detection, detections
+from inference.classifier import Logits
+from inference.scheduler import Priority
 
-__all__ = ["Crop", "LaneDetector"]
+__all__ = ["Decode", "LaneDetector"]
 
-Crop = Callable[[Pixels, Boxes, float, TransformSpec], Pixels]
-"""uint8[H,W,3], its boxes and their margin → uint8[N,crop,crop,3]."""
+Decode = Callable[[bytes], Pixels]
+"""A frame's bytes → the upright frame that networks get to see, uint8[H,W,3]. Raises BadImage."""
+
+LEAST_SCORE = 0.5
+"""What a detector is less sure of is not shown."""
+MOST_BOXES = 16
+"""Of one frame that are shown: the best. What bounds the crops that one frame brings into the queue."""
 
 
 class LaneDetector:
-    """Runs `variant`, whose classifier answers uint8[1,S,S,3] with float32[1,Q,6].
+    """Finds things by `variant`. A frame is decoded once, by the lane that is about to compute."""
 
-    `decode` makes the upright frame, uint8[H,W,3], of its bytes, and raises BadImage; `shrink` makes the detector's
-    pixels, uint8[S,S,3], of that. Both are called by the lane that is about to compute: a frame is decoded once.
-    """
-
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        variant: Variant,
-        labels: Sequence[str],
-        decode: Callable[[bytes], Pixels],
-        shrink: Callable[[Pixels], Pixels],
-        crop: Crop,
-    ) -> None:
-        self.labels = labels
-        self.crop = crop
-        self._scheduler = scheduler
+    def __init__(self, predictor: Predictor, variant: Variant, decode: Decode) -> None:
+        self._predictor = predictor
         self._variant = variant
         self._decode = decode
-        self._shrink = shrink
 
-    async def find(self, frame: bytes) -> tuple[Pixels, Detections]:
-        """The upright frame as uint8[H,W,3], and float32[Q,6]. Raises BadImage, Overloaded, Closed."""
+    async def find(self, frame: bytes) -> tuple[Pixels, list[Detection]]:
+        """The upright frame, uint8[H,W,3], and what is on it, the surest first.
+
+        Raises BadImage or WrongAnswer, which are the frame's; Overloaded or Closed.
+        """
+        card = self._predictor.artefact(self._variant).card
         upright: list[Pixels] = []
 
         def make() -> Pixels:
             upright.append(self._decode(frame))
-            return self._shrink(upright[0])
+            return rgb_to_pixels(upright[0], card.transform)
 
-        with self._scheduler.reserve(1, Priority.LIVE):
-            found = await self._scheduler.run_made(self._variant, make, Priority.LIVE)
-        return upright[0], found
+        scheduler = self._predictor.scheduler
+        with scheduler.reserve(1, Priority.LIVE):
+            answer = await scheduler.run_made(self._variant, make, Priority.LIVE)
+        return upright[0], detections(_within(answer), card.labels, LEAST_SCORE, MOST_BOXES)
+
+
+def _within(answer: Logits) -> Logits:
+    """The same float32[Q,6] with boxes that end where the frame does."""
+    inside = answer.copy()
+    inside[:, :4] = inside[:, :4].clip(0, 1)
+    return inside

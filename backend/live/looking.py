@@ -6,33 +6,34 @@ A `Look` is made for each session, so that it may keep what it has seen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from backend.api.errors import translate
+from backend.live.detector import Decode, LaneDetector
 from backend.live.session import Look, Seen
+from backend.live.shared import SharedDetector, SharedFilter, Trackers
 from backend.predictor import Predictor
-from contract.transform import Pixels, TransformSpec
+from contract.transform import Pixels, crop_pixels, rgb_to_pixels
 from inference.artefacts import Variant
-from inference.classifier import Prediction, top_k
-from inference.scheduler import Priority
+from inference.boxes import Detection, boxes_of
+from inference.classifier import Logits, WrongAnswer, softmax, top_k
+from inference.scheduler import Overloaded, Priority
+from inference.tracks import Tracks
 
-__all__ = ["Boxes", "Detections", "Detector", "Mode", "look_for"]
+__all__ = ["Looks", "Mode", "soon"]
 
-Boxes = npt.NDArray[np.float32]
-"""float32[N,4]: x1, y1, x2, y2 in 0..1 of the upright frame."""
-Detections = npt.NDArray[np.float32]
-"""float32[Q,6]: x1, y1, x2, y2, class, score; the best first, then rows of score 0."""
-
-LEAST_SCORE = 0.5
-"""What a detector is less sure of is not shown."""
-MOST_BOXES = 16
-"""Of one frame that are shown: the best. What bounds the crops that one frame brings into the queue."""
 MARGIN = 0.1
 """Of a box's sides, that a crop has on each side of it: classifiers know things with a little of what is around."""
+
+OPEN_SECONDS = 5.0
+"""How long a client may be kept waiting for its upgrade: many give up after ten."""
 
 
 class Mode(StrEnum):
@@ -43,91 +44,133 @@ class Mode(StrEnum):
     BOTH = "detect+classify"
 
 
-class Detector(Protocol):
-    """Where things are, by a variant that the scheduler runs."""
+@dataclass(frozen=True)
+class Looks:
+    """How frames may be looked at on this server."""
 
-    @property
-    def labels(self) -> Sequence[str]:
-        """By class."""
+    predictor: Predictor
+    detector: SharedDetector
+    filter: SharedFilter
+    trackers: Trackers
 
-    async def find(self, frame: bytes) -> tuple[Pixels, Detections]:
-        """The upright frame as uint8[H,W,3], and what is on it. Raises BadImage, Overloaded, Closed."""
+    def check(self, mode: Mode, filtered: bool) -> None:
+        """Loads nothing. Raises ApiError 409 where it is known that something is missing."""
+        if mode is not Mode.CLASSIFY:
+            self.detector.check()
+        if mode is Mode.BOTH:
+            self.trackers.check()
+        if filtered:
+            self.filter.check()
 
-    def crop(self, frame: Pixels, boxes: Boxes, margin: float, spec: TransformSpec) -> Pixels:
-        """uint8[H,W,3] and its boxes → uint8[N,crop,crop,3], as the classifier's transform has them."""
+    async def make(self, mode: Mode, filtered: bool, variant: Variant, k: int) -> Look:
+        """One session's, with what it needs in memory. `variant`: the classifier. Raises what `check` raises, and what
+        loading the detector does."""
+        predictor, decode = self.predictor, self.predictor.upright
+        if filtered:
+            decode = partial(predictor.denoised, await self.filter.load())
+        if mode is Mode.CLASSIFY:
+            return _Classify(predictor, variant, k, decode if filtered else None)
+        detector = LaneDetector(predictor, (await self.detector.load()).variant, decode)
+        if mode is Mode.DETECT:
+            return _Detect(detector)
+        return _DetectAndClassify(detector, predictor, variant, await self.trackers.load())
 
 
-def look_for(mode: Mode, predictor: Predictor, variant: Variant, k: int, detector: Detector | None) -> Look:
-    """How a session's frames are answered. `variant`: the classifier. Raises ValueError: the mode needs a detector."""
-    if mode is Mode.CLASSIFY:
-        return _Classify(predictor, variant, k)
-    if detector is None:
-        raise ValueError(f"{mode} needs a detector")
-    return _Detect(detector) if mode is Mode.DETECT else _DetectAndClassify(detector, predictor, variant)
+async def soon(making: Coroutine[None, None, Look]) -> Look:
+    """What is being made. After OPEN_SECONDS one whose first frames wait for it, and then get what it raises."""
+    task = asyncio.create_task(making)
+    await asyncio.wait({task}, timeout=OPEN_SECONDS)
+    if task.done():
+        return task.result()
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # the client may have gone by then
+
+    async def look(frame: bytes) -> Seen:
+        try:
+            made = await asyncio.shield(task)
+        except Overloaded as full:  # no later frame would fare better
+            raise translate(full) from full
+        return await made(frame)
+
+    return look
 
 
 class _Classify:
     """What the whole frame shows: the way of every picture, at the priority of live ones."""
 
-    def __init__(self, predictor: Predictor, variant: Variant, k: int) -> None:
+    def __init__(self, predictor: Predictor, variant: Variant, k: int, decode: Decode | None) -> None:
+        """Without `decode` frames are decoded as all pictures are, no larger than need be."""
         self._predictor = predictor
         self._variant = variant
         self._k = k
+        self._decode = decode
 
     async def __call__(self, frame: bytes) -> Seen:
         """`labels`, the most probable first."""
+        card = self._predictor.artefact(self._variant).card
         with self._predictor.scheduler.reserve(1, Priority.LIVE):
-            logits = await self._predictor.logits(self._variant, lambda: frame, Priority.LIVE)
-        labels = self._predictor.artefact(self._variant).card.labels
-        return {"labels": [_row(found) for found in top_k(logits, labels, self._k)]}
+            logits = await self._logits(frame)
+        found = top_k(logits, card.labels, self._k)
+        return {"labels": [{"label": one.label, "index": one.index, "probability": one.probability} for one in found]}
+
+    async def _logits(self, frame: bytes) -> Logits:
+        decode = self._decode
+        if decode is None:
+            return await self._predictor.logits(self._variant, lambda: frame, Priority.LIVE)
+        spec = self._predictor.artefact(self._variant).card.transform
+
+        def make() -> Pixels:
+            return rgb_to_pixels(decode(frame), spec)
+
+        return await self._predictor.scheduler.run_made(self._variant, make, Priority.LIVE)
 
 
 class _Detect:
     """Where things are, and what the detector calls them."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: LaneDetector) -> None:
         self._detector = detector
 
     async def __call__(self, frame: bytes) -> Seen:
         """`boxes`, the surest first."""
         _, found = await self._detector.find(frame)
-        labels = self._detector.labels
-        return {"boxes": [_box(each[:4], labels[int(each[4])], float(each[5])) for each in _shown(found)]}
+        return {"boxes": [_box(one, one.label, one.index, one.score) for one in found]}
 
 
 class _DetectAndClassify:
-    """Where things are, and what the classifier calls each of them; all of a frame are one batch."""
+    """Where things are, and what the classifier calls each of them, steadily; all of a frame are one batch."""
 
-    def __init__(self, detector: Detector, predictor: Predictor, variant: Variant) -> None:
+    def __init__(self, detector: LaneDetector, predictor: Predictor, variant: Variant, tracks: Tracks) -> None:
         self._detector = detector
         self._predictor = predictor
         self._variant = variant
+        self._tracks = tracks
 
     async def __call__(self, frame: bytes) -> Seen:
-        """`boxes`, the one first that the detector is surest of; `probability` is the classifier's."""
+        """`boxes`, the one first that the detector is surest of; `probability` is the classifier's, over its track."""
         rgb, found = await self._detector.find(frame)
-        shown = _shown(found)
-        if not len(shown):
-            return {"boxes": []}
         card = self._predictor.artefact(self._variant).card
-        # The crops of a frame take one place together: there are at most so many, and a session has one frame at work.
-        with self._predictor.scheduler.reserve(1, Priority.LIVE):
-            crops = await asyncio.to_thread(self._detector.crop, rgb, shown[:, :4], MARGIN, card.transform)
-            logits = await self._predictor.scheduler.run(self._variant, crops, Priority.LIVE)
-        best = [top_k(each, card.labels, 1)[0] for each in logits]
-        return {"boxes": [_box(each[:4], top.label, top.probability) for each, top in zip(shown, best, strict=True)]}
+        boxes = boxes_of(found)
+        probabilities = np.empty((0, len(card.labels)))
+        if found:
+            # The crops take one place together: there are at most so many, and a session has one frame at work.
+            with self._predictor.scheduler.reserve(1, Priority.LIVE):
+                crops = await asyncio.to_thread(crop_pixels, rgb, boxes, MARGIN, card.transform)
+                logits = await self._predictor.scheduler.run(self._variant, crops, Priority.LIVE)
+            if not np.isfinite(logits).all():
+                raise WrongAnswer("The network's numbers for a thing on this frame are not finite: it has no answer.")
+            probabilities = softmax(logits)
+        numbers, steady = await asyncio.to_thread(self._tracks.update, boxes, probabilities)
+        rows = zip(found, numbers.tolist(), steady, strict=True)
+        return {"boxes": [_steady_box(one, number, means, card.labels) for one, number, means in rows]}
 
 
-def _shown(found: Detections) -> Detections:
-    """float32[N,6] of those that are sure enough and have an area, N ≤ MOST_BOXES; boxes within the frame."""
-    shown = found[found[:, 5] >= LEAST_SCORE].copy()
-    shown[:, :4] = shown[:, :4].clip(0, 1)
-    return shown[(shown[:, 2] > shown[:, 0]) & (shown[:, 3] > shown[:, 1])][:MOST_BOXES]
+def _steady_box(
+    found: Detection, track: int, means: npt.NDArray[np.float64], labels: tuple[str, ...]
+) -> dict[str, Any]:
+    best = int(means.argmax())
+    return _box(found, labels[best], best, float(means[best])) | {"track": track}
 
 
-def _row(found: Prediction) -> Seen:
-    return {"label": found.label, "index": found.index, "probability": found.probability}
-
-
-def _box(box: npt.NDArray[np.float32], label: str, probability: float) -> Seen:
-    return {"box": [round(float(edge), 4) for edge in box], "label": label, "probability": probability}
+def _box(found: Detection, label: str, index: int, probability: float) -> dict[str, Any]:
+    box = [round(edge, 4) for edge in found.box]
+    return {"box": box, "label": label, "index": index, "probability": probability}

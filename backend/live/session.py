@@ -190,9 +190,8 @@ class Session:
     async def _close(self, ended: Ended) -> None:
         if ended.code is None:
             return
-        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-            async with asyncio.timeout(self._limits.write_seconds):
-                await self._socket.close(ended.code, ended.reason)
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._socket.close(ended.code, ended.reason)  # which waits for nobody: backend.live.protocol
 
 
 def _why(part: asyncio.Future[None]) -> Ended:

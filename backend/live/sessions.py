@@ -29,6 +29,7 @@ class Sessions:
         self._metrics = metrics
         self._open: set[Session] = set()
         self._held = 0
+        self._draining = False
         self._all_ended = asyncio.Event()
         metrics.live_sessions.set_function(lambda: self._held)
 
@@ -52,6 +53,8 @@ class Sessions:
         """Runs it to its end, within its `room`."""
         started = time.perf_counter()
         self._open.add(session)
+        if self._draining:  # what it needs was being loaded when the others were closed
+            session.end(draining())
         try:
             ended = await session.run()
             self._note(session, ended, time.perf_counter() - started)
@@ -61,7 +64,8 @@ class Sessions:
                 self._all_ended.set()
 
     async def drain(self) -> None:
-        """Closes all of them in words, and waits a moment until those are on their way."""
+        """Closes all of them in words, also those that come later, and waits a moment until those are on their way."""
+        self._draining = True
         for session in self._open:
             session.end(draining())
         if self._open:

@@ -87,8 +87,9 @@ class Tracks:
         numbers = np.full(len(boxes), -1, dtype=np.int64)
         for track in alive:
             frame, row = track.last_detection.data
-            if frame == self._frame:
-                numbers[row] = track.initializing_id  # it has this one from the first sighting on
+            number = track.initializing_id  # it has this one from the first sighting on
+            if frame == self._frame and number is not None:
+                numbers[row] = number
         living = {track.initializing_id for track in alive}
         self._means = {number: mean for number, mean in self._means.items() if number in living}
         return numbers

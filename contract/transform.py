@@ -203,12 +203,8 @@ def decode_rgb(data: bytes, limits: ImageLimits = ImageLimits(), admit: Admit = 
 
     `admit` as in `to_pixels`. Raises BadImage, and nothing else, whatever the bytes are.
     """
-    with _admitted(data, None, limits, admit) as (image, full, _):
-        image.load()
-        turn = _TURNS.get(_orientation(image))
-        flat = image if _is_plain(image) else _flatten(image, (0, 0, *full))
-        rgb = flat if flat.mode == "RGB" else flat.convert("RGB")
-        return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8)
+    with _admitted(data, None, limits, admit) as (image, *_):
+        return np.array(_upright(image), dtype=np.uint8)
 
 
 def rgb_to_pixels(rgb: Pixels, spec: TransformSpec) -> Pixels:
@@ -270,18 +266,16 @@ def upright(data: bytes, side: int, limits: ImageLimits = ImageLimits()) -> Imag
 
     A large JPEG is decoded at 1/2, 1/4 or 1/8 as long as neither side falls below `side`. Raises BadImage.
     """
-    with _open(data, limits) as image:
-        try:
-            image.draft(None, (side, side))
-            image.load()
-            turn = _TURNS.get(_orientation(image))
-            plain = image.mode in _PLAIN and "transparency" not in image.info
-            flat = image.convert("RGB") if plain else _flatten(image, (0, 0, *image.size))
-            return flat if turn is None else flat.transpose(turn)
-        except BadImage:
-            raise
-        except Exception as error:
-            raise _undecodable(error) from error
+    with _admitted(data, None, limits, lambda _: nullcontext()) as (image, *_):
+        image.draft(None, (side, side))
+        return _upright(image)
+
+
+def _upright(image: ImageFile.ImageFile) -> Image.Image:
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    flat = image.convert("RGB") if _is_plain(image) else _flatten(image, (0, 0, *image.size))
+    return flat if turn is None else flat.transpose(turn)
 
 
 def _prepare(image: ImageFile.ImageFile, spec: TransformSpec | None) -> tuple[Header, int]:

@@ -54,7 +54,7 @@ def detections(answer: Logits, labels: Sequence[str], least: float, most: int = 
     if not np.isfinite(answer).all():
         raise WrongAnswer("The detector's numbers for this frame are not finite: it has no answer.")
     wide = (answer[:, 2:4] > answer[:, 0:2]).all(axis=1)
-    rows = answer[wide & (answer[:, SCORE] >= max(least, np.finfo(np.float32).tiny))][:most]
+    rows = answer[wide & (answer[:, SCORE] >= max(least, float(np.finfo(np.float32).tiny)))][:most]
     if len(rows) and not (rows[:, CLASS].min() >= 0 and rows[:, CLASS].max() < len(labels)):
         raise WrongAnswer("The detector names a class that it has no name for.")
     return [_detection(row, labels) for row in rows.tolist()]
@@ -74,13 +74,16 @@ def overlaps(ours: npt.NDArray[np.floating[Any]], theirs: npt.NDArray[np.floatin
     """Intersection over union of float[N,4] and float[M,4]: float64[N,M]."""
     a, b = ours.astype(np.float64)[:, None], theirs.astype(np.float64)[None]
     sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)
-    common = sides.prod(axis=-1)
+    common: npt.NDArray[np.float64] = sides.prod(axis=-1)
     union = _area(a) + _area(b) - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    shares = np.zeros_like(common)
+    np.divide(common, union, out=shares, where=union > 0)
+    return shares
 
 
 def _area(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)
+    areas: npt.NDArray[np.float64] = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)
+    return areas
 
 
 def match(ours: Logits, theirs: Logits, best: int) -> Match:
@@ -102,7 +105,7 @@ def match(ours: Logits, theirs: Logits, best: int) -> Match:
 
 def _logits(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     sure = np.clip(scores, 1e-9, 1 - 1e-9)
-    return np.log(sure / (1 - sure))  # type: ignore[no-any-return]
+    return np.log(sure / (1 - sure))
 
 
 def check_golden_boxes(artefact: Artefact, answer: Logits) -> Detection:

@@ -1,7 +1,8 @@
 """The things on a camera's frames, followed from one to the next, so that each keeps its number and its label.
 
-A label that is chosen anew on every frame flickers. Here a track's classes are the mean of what its crops were called
-so far. Which box continues which track is norfair's to say: Kalman filters, and the overlap of boxes.
+A label that is chosen anew on every frame flickers. Here a track's classes are the mean of what its last crops were
+called, and its label stays until another class is well ahead. Which box continues which track is norfair's to say:
+Kalman filters, and the overlap of boxes.
 """
 
 from __future__ import annotations
@@ -19,19 +20,35 @@ UNSEEN_FRAMES = 30
 """A track ends once its thing was not found on so many frames in a row; what comes then has a new number.
 What was found on one frame alone ends sooner."""
 
+STEADY_CROPS = 10
+"""About so many crops, the last ones, make a track's mean: a thing that was exchanged or turned gets its new name."""
+
 _LEAST_OVERLAP = 0.3
+# Two names for one thing are often next to equal. So many times the label's mean takes its place.
+_LEAD = 1.25
 
 
 @dataclass
 class _Mean:
-    """The mean of the probabilities that a track's crops had."""
+    """The mean of the probabilities that a track's crops had, of all the first few and then exponential; its label."""
 
-    crops: int
     probabilities: npt.NDArray[np.float64]
+    crops: int = 0
+    label: int = 0
 
     def add(self, probabilities: Probabilities) -> None:
         self.crops += 1
-        self.probabilities += (probabilities - self.probabilities) / self.crops
+        self.probabilities += (probabilities - self.probabilities) / min(self.crops, STEADY_CROPS)
+        best = int(self.probabilities.argmax())
+        if self.probabilities[best] > _LEAD * self.probabilities[self.label]:
+            self.label = best
+
+    def steady(self) -> npt.NDArray[np.float64]:
+        """The label first: it changes places with a class that is ahead, but not by enough."""
+        shown, best = self.probabilities.copy(), int(self.probabilities.argmax())
+        shown[[self.label, best]] = shown[[best, self.label]]
+        shown[self.label] = np.nextafter(shown[self.label], 1)  # of equals it is the first, too
+        return shown
 
 
 class Tracks:
@@ -64,7 +81,7 @@ class Tracks:
         self, boxes: Boxes, probabilities: Probabilities
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """The next frame's boxes, float[N,4], and their classes, float[N,C] → the tracks' numbers, int64[N], and the
-        means of their classes so far, float64[N,C].
+        steady probabilities of their classes, float64[N,C], of which the largest is the label's.
 
         To be called for frames without boxes as well: tracks end by them. Raises ValueError where the lengths differ.
         """
@@ -73,9 +90,9 @@ class Tracks:
         numbers = self._follow(boxes)
         steady = np.empty(probabilities.shape, dtype=np.float64)
         for row, number in enumerate(numbers.tolist()):
-            mean = self._means.setdefault(number, _Mean(0, np.zeros(probabilities.shape[1])))
+            mean = self._means.setdefault(number, _Mean(np.zeros(probabilities.shape[1])))
             mean.add(probabilities[row])
-            steady[row] = mean.probabilities
+            steady[row] = mean.steady()
         return numbers, steady
 
     def _follow(self, boxes: Boxes) -> npt.NDArray[np.int64]:
@@ -87,8 +104,9 @@ class Tracks:
         numbers = np.full(len(boxes), -1, dtype=np.int64)
         for track in alive:
             frame, row = track.last_detection.data
-            if frame == self._frame:
-                numbers[row] = track.initializing_id  # it has this one from the first sighting on
+            number = track.initializing_id  # it has this one from the first sighting on
+            if frame == self._frame and number is not None:
+                numbers[row] = number
         living = {track.initializing_id for track in alive}
         self._means = {number: mean for number, mean in self._means.items() if number in living}
         return numbers

@@ -87,11 +87,12 @@ def _seeded(detector: Detector) -> Any:
     from transformers import AutoConfig, AutoModelForObjectDetection  # noqa: PLC0415  # seconds, for detectors alone
 
     config = AutoConfig.for_model(detector.architecture, **detector.settings)
-    names = coco_labels(config.num_labels)
+    names = coco_labels(detector.settings["num_labels"])
     config.id2label, config.label2id = dict(enumerate(names)), {name: number for number, name in enumerate(names)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        network = AutoModelForObjectDetection.from_config(config).eval()
+        # transformers gives this one function no types.
+        network = AutoModelForObjectDetection.from_config(config).eval()  # type: ignore[no-untyped-call]
         _keep_alive(network, detector.transform.crop)
     return network
 
@@ -158,10 +159,10 @@ def _reached(detector: Detector) -> dict[str, Any]:
 def _origin(detector: Detector, local: Path | None) -> Origin:
     if local:
         return Origin("folder", local.name, sha256_of(local / WEIGHTS_NAME), detector.source.licence)
-    from transformers.utils import cached_file  # noqa: PLC0415
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
 
     repository, revision = detector.source.repository, detector.source.revision
-    path = cached_file(repository, WEIGHTS_NAME, revision=revision, local_files_only=True)
+    path = hf_hub_download(repository, WEIGHTS_NAME, revision=revision, local_files_only=True)
     return Origin("hub", f"{repository} at {revision}", sha256_of(Path(path)), detector.source.licence)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inference.tracks import UNSEEN_FRAMES, Tracks
+from inference.tracks import STEADY_CROPS, UNSEEN_FRAMES, Tracks
 
 NOTHING = np.zeros((0, 4)), np.zeros((0, 3))
 CUP, BOWL = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.4, 0.3])
@@ -36,6 +36,35 @@ def test_a_track_is_called_what_the_mean_of_its_crops_says() -> None:
         _, steady = tracks.update(at(0.3), probabilities[None])
         assert steady[0] == pytest.approx(np.mean(seen[:count], axis=0)) and steady.argmax() == 0
     assert {int(p.argmax()) for p in seen} == {0, 1}, "frame by frame the label would flicker"
+
+
+def test_a_thing_that_is_exchanged_in_its_place_gets_its_new_label_soon_and_once() -> None:
+    for life in (3, 60):
+        tracks, before, after = Tracks(), np.array([0.9, 0.05, 0.05]), np.array([0.05, 0.05, 0.9])
+        for _ in range(life):
+            first, _ = tracks.update(at(0.3), before[None])
+        labels = []
+        for _ in range(2 * STEADY_CROPS):
+            number, steady = tracks.update(at(0.3), after[None])
+            labels.append(int(steady.argmax()))
+            assert number == first and steady.sum() == pytest.approx(1)
+        stayed = labels.count(0)
+        assert labels == [0] * stayed + [2] * (len(labels) - stayed), "one change"
+        assert 2 < stayed < STEADY_CROPS
+        assert steady[0] == pytest.approx(after, abs=0.15), "the old name fades"
+
+
+@pytest.mark.parametrize("run", [1, 2])
+@pytest.mark.parametrize("names", [(0, 1), (1, 0)])
+def test_two_names_that_take_turns_do_not_make_the_label_flicker(names: tuple[int, int], run: int) -> None:
+    """A cup that is a coffee mug on every other frame, or on two of four, and next to surely either time."""
+    tracks, labels = Tracks(), []
+    for frame in range(60):
+        probabilities = np.full(3, 0.02)
+        probabilities[names[frame // run % 2]] = 0.96
+        _, steady = tracks.update(at(0.3), probabilities[None])
+        labels.append(int(steady.argmax()))
+    assert set(labels) == {names[0]}
 
 
 def test_a_thing_that_was_out_of_sight_keeps_number_and_label_until_its_track_ends() -> None:

@@ -3,6 +3,8 @@
     .venv/bin/ninefold models build resnet18-seeded --device CUDA        # and the same of resnet50-seeded
     python -m bench.gpu                                                  # on a machine with a CUDA device
     python -m bench.gpu --device cpu --quick                             # does it run? Its figures are none of a GPU
+    python -m bench.gpu decode                                           # the device's decoder beside the processor's
+    python -m bench.gpu decode --device cpu                              # its resampling alone, on a processor
 
 In one process, the ways taking turns in each round. *Bare* is the network's CUDA graph, started again and again on
 images that lie on the device, normalised: nothing around it can be faster. *Through the classifier* is what the
@@ -28,7 +30,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench.photographs import alike
+from bench.photographs import alike, samples
 from bench.roofline import images_per_second
 from bench.servers import ROOT
 from bench.table import bars, ran_on, ratios, spread, turns
@@ -170,11 +172,17 @@ def show(found: dict[str, list[float]], title: str, caption: str) -> Table:
 
 def chosen(name: str, precision: str) -> Artefact:
     """The model's fp32 artefact, to be cast; ends the program with the command that makes it where it is not there."""
+    found = _fp32(name, for_cuda=True)
+    return replace(found, card=replace(found.card, precision=precision))
+
+
+def _fp32(name: str, *, for_cuda: bool = False) -> Artefact:
     models = ROOT / (os.environ.get("NINEFOLD_MODELS_DIR") or "models")
     found = ArtefactStore(models).get(Variant(name, "fp32"))
-    if found is None or PROGRAM_NAME not in found.card.files:
-        sys.exit(f"bench: build {name} for CUDA first: ninefold models build {name} --device CUDA")
-    return replace(found, card=replace(found.card, precision=precision))
+    if found is None or (for_cuda and PROGRAM_NAME not in found.card.files):
+        what, option = (" for CUDA", " --device CUDA") if for_cuda else ("", "")
+        sys.exit(f"bench: build {name}{what} first: ninefold models build {name}{option}")
+    return found
 
 
 def pictures() -> list[bytes]:
@@ -187,6 +195,7 @@ def pictures() -> list[bytes]:
 def options() -> argparse.Namespace:
     """What was asked for; ends the program with 2 where the device is not there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("network", "decode"), default="network")
     parser.add_argument("--device", default="CUDA", help="CUDA, CUDA:1; cpu: a dry run")
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="default: fp16; of a dry run fp32")
@@ -204,14 +213,31 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Prints a table a model, draws one picture of all."""
+    """Prints what was asked for."""
     given = options()
     dry = given.device == "cpu"
     device = torch.device("cpu") if dry else torch_device(given.device)
-    precision = given.precision or ("fp32" if dry else "fp16")
+    where = NO_GPU if dry else f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    if given.what == "decode":
+        compare_decoders(device, where, given.quick)
+    else:
+        measure_networks(given, device, where)
+
+
+def compare_decoders(device: torch.device, where: str, quick: bool) -> None:
+    """Prints how far the device's pixels are from the processor's, on the samples."""
+    from bench.gpu_decode import tables  # noqa: PLC0415  # torchvision takes seconds
+
+    photographs = list(samples())[:: 16 if quick else 1]
+    for table in tables(device, _fp32("efficientnet_lite0"), photographs, where):
+        Console(width=130).print(table)
+
+
+def measure_networks(given: argparse.Namespace, device: torch.device, where: str) -> None:
+    """Prints a table a model, draws one picture of all."""
+    precision = given.precision or ("fp32" if device.type == "cpu" else "fp16")
     rounds, seconds = (1, 0.3) if given.quick else (given.rounds, given.seconds)
     data = pictures()
-    where = NO_GPU if dry else f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     weight = sum(map(len, data)) / len(data) / 1000
     drawn: dict[str, list[float]] = {}
     for name in given.models:

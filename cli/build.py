@@ -70,8 +70,6 @@ def _wanted(names: list[str] | None) -> list[str | None]:
 
 def _ensure(store: ArtefactStore, name: str | None, weights: Path | None, force: bool, device: str) -> bool:
     """Builds the model unless it is there. False: it cannot be had, and that was said and noted."""
-    if name in DETECTORS_BY_NAME:
-        device = "CPU"  # detectors are built for OpenVINO alone
     there = [found for found in ([name] if name else [DEFAULT_MODEL, FALLBACK_MODEL]) if is_built(store, found, device)]
     if there and not force and weights is None:
         say(f"{there[0]} is there.")
@@ -111,7 +109,7 @@ def _made(store: ArtefactStore, name: str | None, weights: Path | None, device: 
         from modelzoo.detectors import build_detector  # noqa: PLC0415
 
         detector = DETECTORS_BY_NAME[name]
-        build_detector(detector, store, weights, say)
+        build_detector(detector, store, weights, say, device)
         return detector.title, detector.name
     from modelzoo.build import build as build_artefact  # noqa: PLC0415  # only the build needs it
     from modelzoo.default import build_default  # noqa: PLC0415

@@ -12,7 +12,7 @@ WORTH = 1.05
 """What a size must be better by, in seconds of a call or in images a second, to be worth its memory."""
 
 
-def sizes_that_pay(cost: Callable[[int], float]) -> tuple[int, ...]:
+def sizes_that_pay(cost: Callable[[int], float], most: int = MOST) -> tuple[int, ...]:
     """Powers of two, the least first; the last is the largest batch that is worth while.
 
     `cost` prepares a size and gives the seconds of one call of it; it raises MemoryError where a size does not fit, and
@@ -20,7 +20,7 @@ def sizes_that_pay(cost: Callable[[int], float]) -> tuple[int, ...]:
     """
     costs: dict[int, float] = {}
     size = 1
-    while size <= MOST:
+    while size <= most:
         try:
             costs[size] = cost(size)
         except MemoryError:

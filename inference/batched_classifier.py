@@ -1,6 +1,8 @@
 """A classifier for devices that gain from batches: calls are filled up to one of a few sizes that were prepared.
 
-    uint8[N,H,W,3] --parts of max_batch at most--> staged --a runner's call of the next size--> float32[N,C]
+    uint8[N,H,W,3] --parts of max_batch at most--> staged --a runner's call of the next size--> float32[N,…]
+
+An image's answer has the card's shape: (C,) logits, or a detector's (Q, 6).
 
 Each runner is a stream of work of its own with memory of its own, so that one copies while another computes. Torch
 stays out of here: what a runner runs on is its own matter.
@@ -28,7 +30,7 @@ class Runner(Protocol):
 
     @property
     def staged(self) -> Pixels:
-        """uint8[MOST,H,W,3]: where the pixels of the next call are put."""
+        """uint8[M,H,W,3]: where the pixels of the next call are put, M images at the most."""
 
     def prepare(self, size: int) -> None:
         """Makes calls of this many images ready. Raises MemoryError where the device has no room."""
@@ -37,25 +39,25 @@ class Runner(Protocol):
         """Gives back what `prepare` took."""
 
     def run(self, size: int) -> Logits:
-        """float32[size,C] of the first `size` images that are staged; the next call writes over it."""
+        """float32[size,…] of the first `size` images that are staged; the next call writes over it."""
 
 
 class BatchedClassifier:
     """Thread-safe: every call takes a runner of its own, and waits for one where all are at work.
 
-    `sizes`: the batch sizes to prepare; without them they are chosen by what they cost on this very device.
-    `memory_bytes` tells what it all takes, once it is prepared.
+    `answer`: the shape of one image's. `sizes`: the batch sizes to prepare; without them they are chosen by what they
+    cost on this very device. `memory_bytes` tells what it all takes, once it is prepared.
     """
 
     def __init__(
         self,
         runners: Sequence[Runner],
-        classes: int,
+        answer: tuple[int, ...],
         memory_bytes: Callable[[], int],
         sizes: Sequence[int] | None = None,
     ) -> None:
         first, *others = runners
-        self._classes = classes
+        self._answer = answer
         self._side = first.staged.shape[1]
         self._free: LifoQueue[Runner] = LifoQueue()
         self.sizes = tuple(sizes) if sizes else _chosen(first)
@@ -73,9 +75,9 @@ class BatchedClassifier:
         self.memory_bytes = memory_bytes()
 
     def __call__(self, pixels: Pixels) -> Logits:
-        """uint8[N,H,W,3] → float32[N,C]. Raises ValueError on another shape or type."""
+        """uint8[N,H,W,3] → float32[N,C] ([N,Q,6] of a detector). Raises ValueError on another shape or type."""
         check_pixels(pixels, self._side)
-        logits = np.empty((len(pixels), self._classes), dtype=np.float32)
+        logits = np.empty((len(pixels), *self._answer), dtype=np.float32)
         runner = self._free.get()
         try:
             for start in range(0, len(pixels), self.max_batch):
@@ -112,7 +114,7 @@ def _chosen(runner: Runner) -> tuple[int, ...]:
         tried.append(size)
         return _seconds(runner, size)
 
-    sizes = sizes_that_pay(cost)
+    sizes = sizes_that_pay(cost, len(runner.staged))
     for size in tried:
         if size not in sizes:
             runner.drop(size)

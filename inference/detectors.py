@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from contract.transform import TransformSpec
 from inference.artefacts import ArtefactStore, Variant
-from inference.choice import ModelMissing, ModelUnknown, why_missing
+from inference.choice import ModelMissing, ModelUnknown, usable, why_missing
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,20 @@ FAKE_DETECTOR = "fake-detector"
 """The name of what tests put into a store: a graph that sees the same boxes on every frame. Nothing builds it."""
 
 
-def resolve_detector(store: ArtefactStore, name: str | None = None) -> Variant:
-    """The detector meant by a name or, without one, the first of those with published weights that is here; last, a
-    test's fake.
+def resolve_detector(store: ArtefactStore, name: str | None = None, device: str = "CPU") -> Variant:
+    """The detector meant by a name or, without one, the first of those with published weights that is here for the
+    device; last, a test's fake.
 
     Raises ModelUnknown, or ModelMissing with the reason and the command that adds it.
     """
     if name is None:
         names = (*(detector.name for detector in _PUBLISHED), FAKE_DETECTOR)
-        name = next((found for found in names if store.precisions(found)), DEFAULT_DETECTOR)
+        name = next((found for found in names if usable(store, found, device)), DEFAULT_DETECTOR)
     if name not in (*DETECTORS_BY_NAME, FAKE_DETECTOR):
         known = ", ".join(detector.name for detector in _PUBLISHED)
         raise ModelUnknown(f"There is no detector {name!r:.60}. Known detectors: {known}.")
-    built = store.precisions(name)
+    built = usable(store, name, device)
     if not built:
-        raise ModelMissing(f"{name}, which finds the things on a frame, is not here: {why_missing(store, name)}")
+        why = why_missing(store, name, device)
+        raise ModelMissing(f"{name}, which finds the things on a frame, is not here: {why}")
     return Variant(name, built[0])

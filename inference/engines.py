@@ -1,14 +1,16 @@
 """Which engine computes on which device, and whether this machine has the device: the one door to both engines.
 
 OpenVINO computes on CPUs, Intel's GPUs and NPUs; torch on CUDA devices, and is imported for those alone. So it is
-with the filter that frames may go through before: OpenCV's, and on CUDA devices our own.
+with the filter that frames may go through before: OpenCV's, and on CUDA devices our own; and with what decodes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 
+from contract.transform import Admit, ImageLimits, Pixels, TransformSpec, to_pixels
 from inference import openvino_classifier
 from inference.artefacts import Artefact
 from inference.classifier import Classifier
@@ -18,6 +20,13 @@ from inference.openvino_classifier import OpenVinoClassifier, cpu_count, why_no_
 
 _LANES_ON_CUDA = 2
 """One batch is copied while another is computed. More would make the batches smaller."""
+
+Decode = Callable[[bytes, TransformSpec, ImageLimits, Admit], Pixels]
+"""What `to_pixels` is: an image's bytes to uint8[crop,crop,3]. Raises BadImage."""
+
+
+class NoDecoder(Exception):
+    """Pictures cannot be decoded on the device that was named; the message says why."""
 
 
 def load(artefact: Artefact, *, threads: int | None = None, device: str = "CPU") -> Classifier:
@@ -41,6 +50,21 @@ def load_filter(spec: FilterSpec | None = None, *, device: str = "CPU") -> Filte
     from inference.torch_runners import torch_device  # noqa: PLC0415
 
     return CudaGuidedFilter(torch_device(device), spec)
+
+
+def load_decoder(*, device: str = "CPU") -> Decode:
+    """What makes pixels of bytes: `to_pixels`; on a CUDA device, for whoever asks for it, the device's own decoder.
+
+    That one answers with nearly the same pixels (docs/live.md), never for batches. Raises NoDecoder.
+    """
+    if not is_cuda(device):
+        return to_pixels
+    if find_spec("torchvision") is None:
+        raise NoDecoder(f"decoding on {device} needs torchvision, which is not installed")
+    from inference.decode_cuda import DeviceDecoder  # noqa: PLC0415
+    from inference.torch_runners import torch_device  # noqa: PLC0415
+
+    return DeviceDecoder(torch_device(device))
 
 
 def lanes(device: str) -> int:

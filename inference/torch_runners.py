@@ -24,6 +24,8 @@ from inference.classifier import DeviceLost, Logits
 from inference.devices import PROGRAM_NAME
 
 _WARM_UPS = 3
+_MOST_FRAMES = 16
+"""What a detector is staged for, whose frames are eight times an image: a frame each of so many cameras."""
 TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _one_loads = threading.Lock()
 """One capture at a time is what CUDA takes, and the memory is measured before and after."""
@@ -46,7 +48,7 @@ def torch_device(device: str) -> torch.device:
 
 
 class Network(torch.nn.Module):
-    """A program with its normalisation in front: uint8[N,H,W,3] → float32[N,C], computed in `dtype`."""
+    """A program with its normalisation in front: uint8[N,H,W,3] → float32[N,…], computed in `dtype`."""
 
     scale: torch.Tensor
     shift: torch.Tensor
@@ -60,7 +62,7 @@ class Network(torch.nn.Module):
         self._dtype = dtype
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels to logits; normalised in float32 and rounded once."""
+        """Pixels to logits, or to boxes; normalised in float32 and rounded once."""
         scaled = torch.addcmul(self.shift, pixels.permute(0, 3, 1, 2).float(), self.scale)
         logits: torch.Tensor = self.program(scaled.to(self._dtype, memory_format=torch.channels_last))
         return logits.float()
@@ -104,12 +106,13 @@ def classifier_of(
     before: int = 0,
 ) -> BatchedClassifier:
     """Any network of the artefact's shape as a classifier. `before`: the memory that was taken without it, in bytes."""
-    side, classes = artefact.card.transform.crop, len(artefact.card.labels)
-    made = [_runner(network, device, side, classes) for _ in range(runners)]
+    card = artefact.card
+    images = (_MOST_FRAMES if card.boxes else MOST, card.transform.crop, card.transform.crop, 3)
+    made = [_runner(network, device, images, card.answer_shape) for _ in range(runners)]
     on_host = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     on_host += sum(runner.staged.nbytes for runner in made)
     return BatchedClassifier(
-        made, classes, lambda: _reserved(device) - before if device.type == "cuda" else on_host, sizes
+        made, card.answer_shape, lambda: _reserved(device) - before if device.type == "cuda" else on_host, sizes
     )
 
 
@@ -121,11 +124,12 @@ def _reserved(device: torch.device) -> int:
     return torch.cuda.memory_reserved(device)
 
 
-def _runner(network: torch.nn.Module, device: torch.device, side: int, classes: int) -> Runner:
+def _runner(network: torch.nn.Module, device: torch.device, images: tuple[int, ...], answer: tuple[int, ...]) -> Runner:
+    """`images`: the shape of what is staged; `answer`: that of one image's."""
     if device.type != "cuda":
-        return EagerRunner(network, side)
+        return EagerRunner(network, images)
     _compute_exactly()
-    return CapturedRunner(network, device, side, classes)
+    return CapturedRunner(network, device, images, answer)
 
 
 def _compute_exactly() -> None:
@@ -138,9 +142,9 @@ def _compute_exactly() -> None:
 class EagerRunner:
     """Runs the network as it is, on a CPU; every size is ready."""
 
-    def __init__(self, network: torch.nn.Module, side: int) -> None:
+    def __init__(self, network: torch.nn.Module, images: tuple[int, ...]) -> None:
         self._network = network
-        self.staged: Pixels = np.zeros((MOST, side, side, 3), dtype=np.uint8)
+        self.staged: Pixels = np.zeros(images, dtype=np.uint8)
         self._pixels = torch.from_numpy(self.staged)
 
     def prepare(self, size: int) -> None:
@@ -150,7 +154,7 @@ class EagerRunner:
         """Nothing was taken."""
 
     def run(self, size: int) -> Logits:
-        """float32[size,C] of the first `size` images that are staged."""
+        """float32[size,…] of the first `size` images that are staged."""
         with torch.inference_mode():
             return np.asarray(self._network(self._pixels[:size]).numpy())
 
@@ -158,10 +162,12 @@ class EagerRunner:
 class CapturedRunner:
     """One stream of a CUDA device with a graph for each size that was prepared."""
 
-    def __init__(self, network: torch.nn.Module, device: torch.device, side: int, classes: int) -> None:
+    def __init__(
+        self, network: torch.nn.Module, device: torch.device, images: tuple[int, ...], answer: tuple[int, ...]
+    ) -> None:
         self._network, self._device = network, device
         with torch.cuda.device(device):
-            self._from, self._to = host_memory(MOST, side, side, 3, dtype=torch.uint8), host_memory(MOST, classes)
+            self._from, self._to = host_memory(*images, dtype=torch.uint8), host_memory(images[0], *answer)
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             # A thread that waits leaves its processor to those that decode.
             self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
@@ -197,7 +203,7 @@ class CapturedRunner:
         self._graphs.pop(size).reset()
 
     def run(self, size: int) -> Logits:
-        """float32[size,C] of the first `size` images that are staged; the next call writes over it.
+        """float32[size,…] of the first `size` images that are staged; the next call writes over it.
 
         Raises DeviceLost: after an error of its own CUDA refuses a process everything.
         """

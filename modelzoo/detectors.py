@@ -1,4 +1,7 @@
-"""From a detector of the catalogue to a published artefact, measured against the torch reference on the way."""
+"""From a detector of the catalogue to a published artefact, measured against the torch reference on the way.
+
+For CUDA with a program for torch as well, as classifiers have it.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,13 @@ from inference.boxes import check_golden_boxes, detections, match
 from inference.card import Agreement, Card, Expected, FileEntry, Golden
 from inference.classifier import Classifier, WrongAnswer, golden_pixels
 from inference.detectors import Detector
+from inference.devices import is_cuda
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.torch_classifier import TorchClassifier
 from modelzoo.build import GOLDEN, REFERENCE, TOLERANCE, Say
 from modelzoo.convert import write_ir
 from modelzoo.detector_networks import DetectorNetwork, load_network
+from modelzoo.programs import judged_on_torch, write_program
 
 PROBES = 8
 """How many parts of the golden image an artefact is compared on, a frame each."""
@@ -33,7 +38,11 @@ _NAMED_PACKAGES = ("torch", "torchvision", "transformers", "openvino", "numpy", 
 
 
 def build_detector(
-    detector: Detector, store: ArtefactStore, local: Path | None = None, say: Say = lambda _: None
+    detector: Detector,
+    store: ArtefactStore,
+    local: Path | None = None,
+    say: Say = lambda _: None,
+    device: str = "CPU",
 ) -> Artefact:
     """Builds the fp32 artefact of `detector` and publishes it. `local`: a folder as `save_pretrained` writes it.
 
@@ -48,11 +57,16 @@ def build_detector(
         golden = _golden(reference, network, detector.transform)  # before the export: anchors are kept from it
         say("Converting it to OpenVINO (some ten seconds) …")
         write_ir(network.module, detector.transform.crop, folder, batched=False)
+        if is_cuda(device):
+            say("Exporting it for torch (some ten seconds) …")
+            write_program(network.module, detector.transform.crop, folder)
         (folder / GOLDEN.name).write_bytes(GOLDEN.read_bytes())
         artefact = Artefact(folder, _card(detector, network, golden, folder))
         say("Measuring it against the torch reference …")
         ours = OpenVinoClassifier(artefact)
         check_golden_boxes(artefact, ours(golden_pixels(artefact)))
+        if is_cuda(device):
+            check_golden_boxes(artefact, judged_on_torch(artefact)(golden_pixels(artefact)))
         replace(artefact.card, agreement=agreement_with(reference, ours, detector.transform)).write(folder)
 
     return store.publish(Variant(detector.name, "fp32"), write)

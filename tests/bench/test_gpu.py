@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,23 @@ def test_a_dry_run_has_a_figure_for_each_way_and_says_that_it_is_none_of_a_gpu(c
     assert [name for name, _, _ in rows] == ["bare, 4 at a time", gpu.SEAM, gpu.DECODE, gpu.WHOLE]
     assert all(float(rate) > 0 for _, rate, _ in rows) and rows[0][2] == "100"
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_dry_run_of_decoding_tells_levels_and_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], models_dir: Path, tmp_path: Path
+) -> None:
+    labels = {"koala.jpg": 105, "macaw.jpg": 88}
+    for name in labels:
+        shutil.copy(ROOT / "frontend" / "samples" / name, tmp_path)
+    rows = "".join(f"{name},{index}\n" for name, index in labels.items())
+    (tmp_path / "labels.csv").write_text(f"file,index\n{rows}", encoding="utf-8")
+    monkeypatch.setenv("NINEFOLD_SAMPLES", str(tmp_path))
+    monkeypatch.setenv("NINEFOLD_MODELS_DIR", str(models_dir))
+    monkeypatch.setattr(sys, "argv", ["bench.gpu", "decode", "--device", "cpu"])
+    gpu.main()
+    said = capsys.readouterr().out
+    assert "no figure here says anything about a GPU: 2 photographs" in said
+    found = re.findall(r"^│ (b\S+-\d+) +│ ([\d.]+) +│ ([\d.]+) +│ (\d+) ", said, re.MULTILINE)
+    assert [name for name, *_ in found] == ["bilinear-256-224", "bicubic-333-299", "bilinear-whole-640"]
+    assert all(float(mean) <= float(worst) < 0.1 and int(largest) <= 2 for _, mean, worst, largest in found)
+    assert re.search(r"efficientnet_lite0 fp32 +│ 2/2 .*│ 2 +│ 2 ", said)

@@ -53,7 +53,7 @@ class PlayedRunner:
 
 
 def classifier(*runners: PlayedRunner, sizes: tuple[int, ...] | None = (1, 4)) -> BatchedClassifier:
-    return BatchedClassifier(runners, CLASSES, lambda: 7, sizes)
+    return BatchedClassifier(runners, (CLASSES,), lambda: 7, sizes)
 
 
 @pytest.mark.parametrize(("count", "calls"), [(1, [1]), (2, [4]), (4, [4]), (5, [4, 1]), (11, [4, 4, 4])])

@@ -121,6 +121,7 @@ def test_the_detector_is_the_first_that_is_here(fake: Artefact, tmp_path: Path) 
     for name in ("rtdetr_r18-seeded", "detr_resnet50", "rtdetr_r18"):
         (tmp_path / name / "fp32").mkdir(parents=True)
         replace(fake.card, model=name).write(tmp_path / name / "fp32")
+        (tmp_path / name / "fp32" / "model.xml").touch()
         expected = {"rtdetr_r18-seeded": None, "detr_resnet50": name, "rtdetr_r18": name}[name]
         if expected:
             assert resolve_detector(store) == Variant(expected, "fp32")

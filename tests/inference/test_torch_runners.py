@@ -1,4 +1,4 @@
-"""The engine for CUDA on a CPU: everything but graphs, streams and pinned memory, which need the device."""
+"""The engine for CUDA on a CPU: graphs, streams and pinned memory need the device, and are played or left out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -160,6 +161,73 @@ def test_without_a_device_memory_is_ordinary_and_the_reason_is_in_words() -> Non
 def test_both_engines_keep_to_the_seam(loaded: dict[str, BatchedClassifier]) -> None:
     seam: Classifier = loaded["resnet18-seeded"]
     assert seam.max_batch == 4 and seam.memory_bytes > 0
+
+
+class PlayedRunner(CapturedRunner):
+    """Its graphs compute when they are started, as a device's would."""
+
+    def prepare(self, size: int) -> None:
+        super().prepare(size)
+        self._graphs[size].replay.side_effect = lambda: self._compute(size)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Streams, events and graphs of a device that is played by the CPU; what was asked of them, in order."""
+    said: list[str] = []
+
+    def telling(words: str) -> Callable[..., None]:
+        return lambda *_: said.append(words)
+
+    @contextmanager
+    def within(stream: Mock) -> Iterator[None]:
+        said.append(f"on {stream.number}")
+        yield
+
+    def stream() -> Mock:
+        number = len([words for words in said if words == "made"])
+        said.append("made")
+        return Mock(number=number)
+
+    def event(*, blocking: bool) -> Mock:
+        done = Mock()
+        done.record.side_effect = lambda stream: said.append(f"recorded on {stream.number}")
+        done.synchronize.side_effect = telling("waited, asleep" if blocking else "waited, awake")
+        return done
+
+    monkeypatch.setattr(torch.cuda, "synchronize", telling("waited for the device"))
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: nullcontext())
+    played = {"Stream": stream, "Event": event, "CUDAGraph": Mock, "graph_pool_handle": Mock, "current_stream": Mock}
+    for name, instead in played.items():
+        monkeypatch.setattr(torch.cuda, name, instead)
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    return said
+
+
+def in_rows(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8[N,2,2,3] → float32[N,5,6]: each image's own value, and the number of the row."""
+    value = pixels[:, 0, 0, 0].float().reshape(-1, 1, 1)
+    return value + torch.arange(5).reshape(1, 5, 1) / 10 + torch.zeros(1, 1, 6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_a_detectors_answers_come_back_through_graphs_of_their_own_streams(asked: list[str], count: int) -> None:
+    runners = [PlayedRunner(in_rows, CPU, (4, 2, 2, 3), (5, 6)) for _ in range(2)]  # type: ignore[arg-type]
+    classifier = BatchedClassifier(runners, (5, 6), lambda: 0, sizes=(1, 4))
+    pixels = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
+    asked.clear()
+    answers = classifier(pixels)
+    assert answers.shape == (count, 5, 6)
+    assert np.allclose(answers, in_rows(torch.from_numpy(pixels)).numpy())
+    (on,) = {words for words in asked if words.startswith("on ")}
+    assert on in ("on 0", "on 1") and asked == [on, f"recorded {on}", "waited, asleep"] * -(-count // 4)
+
+
+def test_each_runner_has_a_stream_of_its_own(asked: list[str]) -> None:
+    for _ in range(2):
+        PlayedRunner(in_rows, CPU, (4, 2, 2, 3), (5, 6)).prepare(1)  # type: ignore[arg-type]
+    assert [words for words in asked if words.startswith("on ")] == ["on 0", "on 1"]
 
 
 @pytest.mark.parametrize(

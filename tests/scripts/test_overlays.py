@@ -73,6 +73,22 @@ def test_on_a_gpu_several_variants_have_room_and_the_start_may_take_its_time() -
     assert gpu["healthcheck"] == {"start_period": "10m"}, "what is asked is the image's own"
 
 
+def test_triton_has_a_compiler_and_a_cache_that_the_server_may_write_and_run_from() -> None:
+    (stage,) = re.findall(r"^FROM base-cpu AS base-gpu\n(.*?)(?=^FROM )", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    assert {"gcc", "libc6-dev"} <= set(stage.split()) and "rm -rf /var/lib/apt/lists/*" in stage
+    assert DOCKERFILE.count("gcc") == 1, "no other image has a compiler"
+    (cache,) = re.findall(r"^ENV TRITON_CACHE_DIR=(\S+)$", stage, re.MULTILINE)
+    (user,) = re.findall(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE)
+    assert f"install -d -o {user} -g {user} {cache}" in stage, "a new volume has the owner of what it covers"
+    overlay = yaml.safe_load((ROOT / OVERLAYS["gpu"]).read_text(encoding="utf-8"))
+    (volume,) = overlay["services"]["backend"]["volumes"]
+    name, _, target = volume.partition(":")
+    assert target == cache and name in overlay["volumes"]
+    assert re.search(
+        r"^triton==", (ROOT / "requirements" / "backend-gpu.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+
 def test_each_deployment_has_its_stages_and_the_cpus_is_the_default() -> None:
     assert re.search(r"^ARG DEPLOYMENT=cpu$", DOCKERFILE.split("FROM", 1)[0], re.MULTILINE)
     for name in ("cpu", *OVERLAYS):

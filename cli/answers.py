@@ -116,7 +116,7 @@ def predict_here(
 
     if why := engines.why_not(device):
         raise CannotAnswer(why)
-    artefact = _artefact(ArtefactStore(models_dir), model, precision, device)
+    artefact = artefact_for(ArtefactStore(models_dir), model, precision, device)
     try:
         classifier = engines.load(artefact, device=device)
     except (DamagedArtefact, ModelMissing) as error:
@@ -125,7 +125,8 @@ def predict_here(
     return {"model": artefact.card.model, "precision": artefact.card.precision, "results": results}
 
 
-def _artefact(store: ArtefactStore, model: str | None, precision: str | None, device: str) -> Artefact:
+def artefact_for(store: ArtefactStore, model: str | None, precision: str | None, device: str) -> Artefact:
+    """The variant that was asked for, or the default. Raises CannotAnswer."""
     try:
         variant = resolve(store, model, precision, device) if model else choose(store, None, precision, device).variant
         artefact = store.get(variant)

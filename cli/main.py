@@ -6,6 +6,7 @@ import typer
 
 from cli import batch, export, keys, models, predict
 from cli.evaluate import command as evaluate
+from cli.live import command as live
 from cli.loadtest import command as loadtest
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.command("predict")(predict.predict)
 app.command("batch", help=batch.HELP)(batch.batch)
 app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
+app.command("live", help=live.HELP)(live.live)
 app.command("loadtest", help=loadtest.HELP)(loadtest.loadtest)
 models.app.command("export")(export.export)
 app.add_typer(models.app, name="models")

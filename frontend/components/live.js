@@ -207,8 +207,8 @@ function draw(view) {
   go.disabled = !run && !(open.length && data.model);
   $(".flip").setAttribute("aria-pressed", String(Boolean(CHOSEN.mirror)));
   $(".off").hidden = Boolean(run);
-  write($(".by"), CHOSEN.mode === "detect" ? "The server's detector" : `${CHOSEN.mode === "classify" ? "" : "Detector + "}${data.title} · ${data.precision}`);
-  $(".by").hidden = !data.model;
+  const name = `${data.title} · ${data.precision}`;
+  write($(".by"), !data.model ? "–" : { classify: name, detect: "the detector" }[CHOSEN.mode] ?? `the detector, ${name}`);
 }
 
 // What is off, and the server's words why; the same words once.

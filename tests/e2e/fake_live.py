@@ -43,7 +43,7 @@ class FakeLive:
         app = Starlette(routes=routes, middleware=[Middleware(CORSMiddleware, allow_origins=["*"])])
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="websockets-sansio", lifespan="off"))
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         while not self._server.started:

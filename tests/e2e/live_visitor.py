@@ -53,6 +53,16 @@ class LiveVisitor:
         expect(self.button("Snapshot")).to_be_enabled()
         return self
 
+    def calm(self) -> LiveVisitor:
+        """Turns the camera off, and all that was chosen back."""
+        if self.button("Stop").count():
+            self.button("Stop").click()
+        self.choose("classify")
+        self.page.locator(".filter input").uncheck()
+        if self.button("Mirror").get_attribute("aria-pressed") == "true":
+            self.button("Mirror").click()
+        return self
+
     def choose(self, mode: str) -> None:
         self.page.locator(f"input[value='{mode}']").check()
 

@@ -99,10 +99,13 @@ class FakeLive:
             return
         await socket.accept()
         self._open.add(socket)
+        queue: asyncio.Queue[int] = asyncio.Queue()
         try:
-            await asyncio.gather(self._read(socket, queue := asyncio.Queue()), self._answer(socket, query, queue))
-        except (WebSocketDisconnect, RuntimeError):
-            return
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._read(socket, queue))
+                both.create_task(self._answer(socket, query, queue))
+        except* (WebSocketDisconnect, RuntimeError):
+            pass
         finally:
             self._open.discard(socket)
 

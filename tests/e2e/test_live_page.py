@@ -68,8 +68,10 @@ def somebody(camera: Browser, fake: FakeLive, address: str) -> Iterator[LiveVisi
 @pytest.fixture
 def visitor(somebody: LiveVisitor, fake: FakeLive) -> LiveVisitor:
     """Somebody whose camera is off, before a server as new."""
+    somebody.calm()
+    until(lambda: fake.connected == 0, "the former test's connection is closed")
     fake.reset()
-    return somebody.calm()
+    return somebody
 
 
 @contextmanager

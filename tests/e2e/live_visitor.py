@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,16 +9,14 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
+from tests.pictures import encode
+
 SIZE = (640, 480)
 
 
 def film(path: Path, pictures: Iterable[Image.Image], frames: int = 1) -> Path:
     """An MJPEG of these pictures, each for so many frames: what Chromium plays as a camera, over and over."""
-    with path.open("wb") as file:
-        for picture in pictures:
-            buffer = io.BytesIO()
-            fitted(picture).save(buffer, "JPEG", quality=90, subsampling=2)
-            file.write(buffer.getvalue() * frames)
+    path.write_bytes(b"".join(encode(picture, quality=90, subsampling=2) * frames for picture in pictures))
     return path
 
 

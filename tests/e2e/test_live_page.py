@@ -31,6 +31,8 @@ PLAIN_HTTP = """() => { for (const [of, name] of [[navigator, "mediaDevices"], [
 NO_STREAM = """name => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("", name); }; }"""
 AS_IT_WAS = """() => { delete navigator.mediaDevices; delete window.isSecureContext;
     delete navigator.mediaDevices.getUserMedia; }"""
+LARGE = """() => { const devices = navigator.mediaDevices, given = devices.getUserMedia.bind(devices);
+    devices.getUserMedia = () => given({ video: { width: { exact: 1280 }, height: { exact: 960 } } }); }"""
 HIDDEN = """hidden => { Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange")); }"""
 
@@ -50,9 +52,9 @@ def address(fake: FakeLive) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def camera(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser whose camera sees red on the left and blue on the right."""
-    picture = Image.new("RGB", SIZE, RED)
-    picture.paste(BLUE, (SIZE[0] // 2, 0, *SIZE))
+    """A browser whose camera sees red on the left and blue on the right, and can do more than is asked of it."""
+    picture = Image.new("RGB", (1280, 960), RED)
+    picture.paste(BLUE, (640, 0, 1280, 960))
     two_colours = film(tmp_path_factory.mktemp("film") / "two.mjpeg", [picture], 8)
     with started(browser, *CAMERA, f"--use-file-for-fake-video-capture={two_colours}") as found:
         yield found
@@ -185,6 +187,7 @@ def alike(one: list[list[int]], other: list[list[int]]) -> bool:
 
 
 def test_frames_go_out_one_at_a_time_and_small_enough(visitor: LiveVisitor, fake: FakeLive) -> None:
+    visitor.page.evaluate(LARGE)
     fake.held = True
     visitor.button("Start").click()
     until(lambda: len(fake.frames) == 1, "the first frame came")
@@ -193,8 +196,10 @@ def test_frames_go_out_one_at_a_time_and_small_enough(visitor: LiveVisitor, fake
     fake.dropped, fake.held = 2, False
     until(lambda: len(fake.frames) > 5, "others follow")
     assert fake.most_unanswered == 1
+    assert visitor.page.locator("video").evaluate("video => video.videoWidth") == 1280
     frame = Image.open(io.BytesIO(fake.frames[-1]))
     assert (frame.format, frame.size) == ("JPEG", SIZE)
+    visitor.page.evaluate(AS_IT_WAS)
     assert fake.opened == [{"mode": "classify", "model": "small", "precision": "fp32"}]
     expect(visitor.page.locator("dd.dropped")).to_have_text(re.compile(r"^[1-9]\d* of \d+$"))
     assert int(visitor.figure("dropped").split(" of ")[0]) >= 4, "what was dropped here, and the two there"

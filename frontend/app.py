@@ -24,6 +24,7 @@ pages = st.navigation(
     [
         st.Page(HERE / "views" / "classify.py", title="Pictures", default=True),
         st.Page(HERE / "views" / "batch.py", title="Batch"),
+        st.Page(HERE / "views" / "live.py", title="Live"),
         st.Page(HERE / "views" / "compare.py", title="Compare"),
         st.Page(HERE / "views" / "models.py", title="Models"),
     ],

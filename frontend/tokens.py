@@ -1,4 +1,4 @@
-"""What the browser is handed in place of the page's key: tokens for an hour, each for one batch."""
+"""What the browser is handed in place of the page's key: tokens for an hour, each for one batch, or for the camera."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ class Tokens:
         """One for the next upload: the last one while it is fresh."""
         return last if last and self.clock() < last.until else self._ask(purpose="upload")
 
+    def live(self, last: Token | None) -> Token:
+        """One for the next live connection: the last one while it is fresh."""
+        return last if last and self.clock() < last.until else self._ask(purpose="live")
+
     def results(self, batch: str) -> Token:
         """One for the results of this batch; the same for everybody who looks at them."""
         with self._lock:
@@ -61,7 +65,7 @@ class Tokens:
             return Token()
         try:
             body = self.api.send("POST", "/v1/tokens", json=wanted, timeout=LOOK_TIMEOUT)
-            return read(lambda: Token(str(body["token"]), str(body["batch"]), self.clock() + FRESH_SECONDS))
+            return read(lambda: Token(str(body["token"]), str(body["batch"] or ""), self.clock() + FRESH_SECONDS))
         except ApiError as error:
             # A server without keys says so for good; one that is away is asked again soon.
             return Token(until=float("inf") if getattr(error, "code", "") == "keys_off" else self.clock() + 15)

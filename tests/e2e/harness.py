@@ -15,12 +15,12 @@ import httpx
 
 from tests.servers import ROOT, free_port
 
-_QUIET = (
+QUIET = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 CAMERA = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-ARGUMENTS = [*_QUIET, *CAMERA]
+ARGUMENTS = [*QUIET, *CAMERA]
 
 
 @contextmanager

@@ -162,9 +162,21 @@ def test_an_upload_goes_on_after_a_reload_by_its_old_token_and_the_sign_in(
     assert batches.state(house.server, record["id"])["size_bytes"] == file.stat().st_size
 
 
+def test_a_camera_without_a_key_in_the_browser(page: Page, house: House) -> None:
+    ears, opened = Ears(page), []
+    page.on("websocket", lambda socket: opened.append(socket.url))
+    sign_in(page, house.address)
+    page.get_by_role("link", name="Live", exact=True).click()
+    page.get_by_role("button", name="Start", exact=True).click(timeout=30_000)
+    expect(page.locator(".seen li")).to_have_count(5)
+    (address,) = [url for url in opened if "/v1/live?" in url]
+    assert "&token=" in address and f"{house.server.url[4:]}/v1/live" in address
+    ears.never(house.key, house.key.split("_", 2)[2], PASSWORD)
+
+
 def test_without_the_password_there_is_nothing_to_see_on_any_page(page: Page, house: House) -> None:
     ears = Ears(page)
-    for path in ("", "/batch", "/batch?batch=x"):
+    for path in ("", "/batch", "/batch?batch=x", "/live"):
         page.goto(house.address + path)
         expect(page.get_by_label("Password", exact=True)).to_be_visible(timeout=30_000)
         expect(page.locator("input[type=file]")).to_have_count(0)

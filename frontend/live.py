@@ -1,0 +1,85 @@
+"""What the server lets a camera do.
+
+Asked by GET of the address that the browser's WebSocket will have: why that is refused is said there, and to no script.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from frontend.api import LOOK_TIMEOUT, Api, ApiError, Refused
+from frontend.tokens import Token, Tokens
+
+__all__ = ["MODES", "Live", "Offer", "title"]
+
+MODES = ("classify", "detect", "detect+classify")
+LOOK_EVERY = 10.0
+"""Seconds for which a look counts as fresh."""
+_NOTHING_AGAINST = 426
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The server's words for what it refuses, none for what it lets in: of each mode, and of the filter."""
+
+    modes: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(MODES, ""))
+    filter: str = ""
+
+    @property
+    def closed(self) -> str:
+        """Why nothing at all is let in, or nothing."""
+        return self.modes[MODES[0]] if all(self.modes.values()) else ""
+
+
+@dataclass
+class Live:
+    """The state of one browser session at the page *Live*. `changes` counts what a page drawn earlier does not show."""
+
+    api: Api
+    tokens: Tokens
+    clock: Callable[[], float] = time.monotonic
+    offer: Offer = field(default_factory=Offer)
+    changes: int = 0
+    _token: Token | None = field(default=None, repr=False)
+    _looked: float = float("-inf")
+
+    def look(self, origin: str) -> None:
+        """Looks what is offered to a page of that origin, unless that was done a moment ago. Never raises."""
+        if self._token and self.clock() >= self._token.until:
+            self._token = None
+            self.changes += 1  # what the browser was handed is over soon: drawn anew, it gets another
+        if self.clock() - self._looked < LOOK_EVERY:
+            return
+        self._looked = self.clock()
+        known = self.offer
+        modes = {mode: self._refusal(origin, known.modes[mode], mode=mode) for mode in MODES}
+        # Where not even its mode is let in, the server does not come to speak of the filter.
+        refused = self._refusal(origin, known.filter, mode=MODES[0], filter="1")
+        seen = Offer(modes, "" if refused == modes[MODES[0]] else refused)
+        if seen != known:
+            self.offer = seen
+            self.changes += 1
+
+    def token(self) -> str:
+        """What the browser opens its WebSocket by; empty where none is needed."""
+        self._token = self.tokens.live(self._token)
+        return self._token.words
+
+    def _refusal(self, origin: str, known: str, **asked: str) -> str:
+        """The server's words, or none. A server that is busy or away says nothing about it: then as it was."""
+        headers = {"Origin": origin} if origin else {}
+        try:
+            self.api.send("GET", "/v1/live", params=asked, headers=headers, timeout=LOOK_TIMEOUT)
+        except Refused as refused:
+            return "" if refused.status == _NOTHING_AGAINST else refused.message
+        except ApiError:
+            return known
+        return ""
+
+
+def title() -> str:
+    """What the page is for, in two lines."""
+    words = "Point a camera at things and read what they are. Frames are answered one by one; the newest wins."
+    return f'<div class="nf-title"><h1>What does the camera see?</h1><p>{words}</p></div>'

@@ -1,0 +1,106 @@
+"""What the page *Live* knows of the server: which modes are off and why, and the browser's token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from frontend.api import Api
+from frontend.live import LOOK_EVERY, MODES, Live, Offer
+from frontend.tokens import FRESH_SECONDS, Tokens
+from tests.frontend.fake_server import FakeServer, Reply, busy
+
+OPEN = Reply(426, {"error": {"code": "upgrade_required", "message": "Open this address as a WebSocket."}})
+ORIGIN = "http://127.0.0.1:8501"
+
+
+def refused(message: str, status: int = 409) -> Reply:
+    return Reply(status, {"error": {"code": "model_missing", "message": message}})
+
+
+def prepare(server: FakeServer, *replies: Reply) -> None:
+    """What is answered to classify, detect, detect+classify and the filter."""
+    server.prepared["/v1/live"] = list(replies)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def here(server: FakeServer, clock: Clock) -> Live:
+    api = Api(server.url, "nf_1_x")
+    return Live(api, Tokens(api, clock), clock)
+
+
+def test_what_is_refused_is_off_in_the_servers_words_and_comes_back(
+    here: Live, server: FakeServer, clock: Clock
+) -> None:
+    prepare(server, OPEN, refused("No detector."), refused("No detector."), refused("No filter."))
+    here.look(ORIGIN)
+    assert here.offer == Offer(
+        {"classify": "", "detect": "No detector.", "detect+classify": "No detector."}, "No filter."
+    )
+    assert here.changes == 1 and here.offer.closed == ""
+    here.look(ORIGIN)
+    assert here.changes == 1, "that was a moment ago, so nobody was asked"
+    clock.now += LOOK_EVERY
+    prepare(server, *[OPEN] * 4)
+    here.look(ORIGIN)
+    assert (here.offer, here.changes) == (Offer(), 2)
+
+
+def test_it_asks_as_the_browsers_page_would(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+
+    def note(method: str, path: str, **more: Any) -> None:
+        asked.append((f"{method} {path}", more["params"], more["headers"]))
+
+    monkeypatch.setattr(here.api, "send", note)
+    here.look(ORIGIN)
+    wanted = [*({"mode": mode} for mode in MODES), {"mode": "classify", "filter": "1"}]
+    assert asked == [("GET /v1/live", query, {"Origin": ORIGIN}) for query in wanted]
+
+
+def test_one_that_is_busy_or_away_says_nothing_about_what_is_off(here: Live, server: FakeServer, clock: Clock) -> None:
+    prepare(server, OPEN, refused("No detector."), refused("No detector."), OPEN)
+    here.look(ORIGIN)
+    known = here.offer
+    clock.now += LOOK_EVERY
+    prepare(server, *[busy()] * 4)
+    here.look(ORIGIN)
+    server.close()
+    clock.now += LOOK_EVERY
+    here.look(ORIGIN)
+    assert here.offer == known and known.modes["detect"] == "No detector."
+
+
+def test_a_page_that_nobody_named_is_closed_as_a_whole(here: Live, server: FakeServer) -> None:
+    prepare(server, *[refused("Pages of here may not.", 403)] * 4)
+    here.look(ORIGIN)
+    assert here.offer.closed == "Pages of here may not." and here.offer.filter == ""
+
+
+def test_the_token_is_one_for_live_and_another_one_once_it_is_over(
+    here: Live, server: FakeServer, clock: Clock
+) -> None:
+    server.prepared["/v1/tokens"] = [
+        Reply(201, {"token": f"t{number}", "expires_at": "2030-01-01T00:00:00Z", "batch": None}) for number in range(2)
+    ]
+    assert (here.token(), here.token()) == ("t0", "t0")
+    here.look(ORIGIN)
+    drawn = here.changes
+    clock.now += FRESH_SECONDS
+    here.look(ORIGIN)
+    assert here.changes > drawn, "so the page is drawn anew, and with another"
+    assert here.token() == "t1"

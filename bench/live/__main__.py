@@ -34,7 +34,7 @@ from inference.torch_runners import torch_device
 
 MODEL, DETECTORS = "efficientnet_lite0", ("rtdetr_r18-seeded", "detr_resnet50-seeded")
 MODES = ("classify", "detect", "detect+classify")
-ONE, SEVERAL = "torch eager, one frame at a time", "torch eager, a frame a core"
+ONE, SEVERAL = "torch eager, one at a time", "torch eager, a frame a core"
 BEST = 10
 """Of a detector's boxes, the surest, are looked for in the other side's."""
 Look = Callable[[bytes], ours.Answer]
@@ -160,14 +160,16 @@ def _agreement(found: list[int], torchs: list[int], labelled: list[LabelledFrame
 
 def show(contest: Contest, found: Mapping[str, list[Measured]], where: str) -> Table:
     """A row a way, the ratios beside each of torch's ways."""
-    heads = ("FPS", "median, ms", "p95, ms", "processor, ms", f"FPS: times {ONE}", f"FPS: times {SEVERAL}")
-    last = f"processor: {SEVERAL if SEVERAL in found else ONE} takes times"
-    table = Table("", *heads, last, "first answers", title=f"{contest.title}; {where}", caption=ran_on())
+    costs = SEVERAL if SEVERAL in found else ONE
+    heads = ("FPS", "median, ms", "p95, ms", "processor, ms", "FPS over torch, one", "over torch, a core")
+    table = Table(
+        "", *heads, "processor below torch", "first answers", title=f"{contest.title}; {where}", caption=ran_on()
+    )
     fps, taken = ({name: [pick(each) for each in rounds] for name, rounds in found.items()} for pick in (_fps, _taken))
     for name, rounds in found.items():
         medians, tails = ([each.ms(share) for each in rounds] for share in (0.5, 0.95))
         times = [spread(ratios(fps[name], fps[other]), 1) if other in fps else "" for other in (ONE, SEVERAL)]
-        cheaper = spread(ratios(taken[SEVERAL if SEVERAL in found else ONE], taken[name]), 1)
+        cheaper = spread(ratios(taken[costs], taken[name]), 1)
         figures = (fps[name], medians, tails, taken[name])
         table.add_row(name, *map(spread, figures), *times, cheaper, contest.said.get(name, ""))
     return table

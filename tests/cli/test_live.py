@@ -13,7 +13,8 @@ import tkinter
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -383,6 +384,26 @@ def test_a_stream_that_ends_ends_it_in_words(models_dir: Path, tmp_path: Path) -
     found = figures(result)
     assert found["frames"] >= 1 and found["frames"] + found["dropped"] <= 20
     assert "There are no more frames" in result.stderr
+
+
+class Shelf(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_of_a_video_on_a_web_server_every_frame_is_looked_at(models_dir: Path, tmp_path: Path) -> None:
+    frames = [frame_of("koala.jpg")] * 9
+    write_video(tmp_path / "desk.avi", frames)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Shelf, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/desk.avi"
+        result = ninefold(address, "-o", tmp_path / "o.mp4", "--json", "--models-dir", models_dir)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert result.exit_code == 0, result.stderr
+    assert (figures(result)["frames"], figures(result)["dropped"]) == (9, 0)
 
 
 def test_a_cameras_film_lasts_as_long_as_the_camera_did(tmp_path: Path) -> None:

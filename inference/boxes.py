@@ -20,6 +20,13 @@ from inference.classifier import Logits, WrongAnswer
 COLUMNS = 6
 CLASS, SCORE = 4, 5
 
+LEAST_SCORE = 0.5
+"""What a detector is less sure of is not shown."""
+MOST_BOXES = 16
+"""Of one frame that are shown: the best. What bounds the crops that one frame brings into the queue."""
+MARGIN = 0.1
+"""Of a box's sides, that a crop has on each side of it: classifiers know things with a little of what is around."""
+
 SAME_PLACE = 0.9
 """The least intersection over union of two boxes that count as one found twice."""
 

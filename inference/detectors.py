@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Literal
 
 from contract.transform import TransformSpec
 from inference.artefacts import ArtefactStore, Variant
 from inference.choice import ModelMissing, ModelUnknown, usable, why_missing
+
+
+class Mode(StrEnum):
+    """What is asked of a camera's frame."""
+
+    CLASSIFY = "classify"
+    DETECT = "detect"
+    BOTH = "detect+classify"
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from starlette.requests import HTTPConnection
 from backend.access.keys import KeyRing
 from backend.api.errors import ApiError, not_ready, translate
 from backend.api.schemas import ErrorBody
-from backend.live.looking import Looks, Mode, soon
+from backend.live.looking import Looks, soon
 from backend.live.session import Session
 from backend.live.sessions import Sessions
 from backend.metrics import Metrics
 from backend.settings import Settings
 from inference.artefacts import Variant
+from inference.detectors import Mode
 
 router = APIRouter(prefix="/v1", tags=["live"])
 _ERRORS: dict[int | str, dict[str, Any]] = {

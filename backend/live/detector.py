@@ -7,7 +7,7 @@ from collections.abc import Callable
 from backend.predictor import Predictor
 from contract.transform import Pixels, rgb_to_pixels
 from inference.artefacts import Variant
-from inference.boxes import Detection, detections
+from inference.boxes import LEAST_SCORE, MOST_BOXES, Detection, detections
 from inference.classifier import Logits
 from inference.scheduler import Priority
 
@@ -15,11 +15,6 @@ __all__ = ["Decode", "LaneDetector"]
 
 Decode = Callable[[bytes], Pixels]
 """A frame's bytes → the upright frame that networks get to see, uint8[H,W,3]. Raises BadImage."""
-
-LEAST_SCORE = 0.5
-"""What a detector is less sure of is not shown."""
-MOST_BOXES = 16
-"""Of one frame that are shown: the best. What bounds the crops that one frame brings into the queue."""
 
 
 class LaneDetector:

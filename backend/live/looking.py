@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -22,26 +21,16 @@ from backend.live.shared import SharedDetector, SharedFilter, Trackers
 from backend.predictor import Predictor
 from contract.transform import Pixels, crop_pixels, rgb_to_pixels
 from inference.artefacts import Variant
-from inference.boxes import Detection, boxes_of
+from inference.boxes import MARGIN, Detection, boxes_of
 from inference.classifier import Logits, WrongAnswer, softmax, top_k
+from inference.detectors import Mode
 from inference.scheduler import Overloaded, Priority
 from inference.tracks import Tracks
 
-__all__ = ["Looks", "Mode", "soon"]
-
-MARGIN = 0.1
-"""Of a box's sides, that a crop has on each side of it: classifiers know things with a little of what is around."""
+__all__ = ["Looks", "soon"]
 
 OPEN_SECONDS = 5.0
 """How long a client may be kept waiting for its upgrade: many give up after ten."""
-
-
-class Mode(StrEnum):
-    """What is asked of each frame."""
-
-    CLASSIFY = "classify"
-    DETECT = "detect"
-    BOTH = "detect+classify"
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def live(  # noqa: PLR0913, PLR0917  # one for each word of the command
     try:
         with err.status("Getting ready …"):
             from cli.live.loading import Parts  # noqa: PLC0415  # `ninefold --help` need not wait for these
-            from cli.live.looking import Mode  # noqa: PLC0415
+            from inference.detectors import Mode  # noqa: PLC0415
 
             parts = Parts(models_dir, Mode(mode), model, precision, detector, device)
         _live(asked, parts)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from cli.answers import artefact_for
-from cli.live.looking import Loaded, Looking, Mode
+from cli.live.looking import Loaded, Looking
 from cli.server import CannotAnswer
 from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, DamagedArtefact
 from inference.card import BadCard
 from inference.choice import ModelMissing, ModelUnknown
-from inference.detectors import resolve_detector
+from inference.detectors import Mode, resolve_detector
 from inference.filters import NoFilter
 
 __all__ = ["Parts", "lanes", "load"]

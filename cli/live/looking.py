@@ -9,33 +9,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from contract.transform import Box, Pixels, crop_pixels, rgb_to_pixels
 from inference.artefacts import Artefact
-from inference.boxes import Detection, boxes_of, detections
+from inference.boxes import LEAST_SCORE, MARGIN, MOST_BOXES, Detection, boxes_of, detections
 from inference.classifier import Classifier, WrongAnswer, softmax
 from inference.filters import Filter
 from inference.tracks import Tracks
 
-__all__ = ["LEAST_SCORE", "MARGIN", "MOST_BOXES", "Found", "Loaded", "Looking", "Mode", "Thing"]
+__all__ = ["Found", "Loaded", "Looking", "Thing"]
 
-LEAST_SCORE, MOST_BOXES, MARGIN = 0.5, 16, 0.1
-"""The server's own (backend.live.looking), held to them by a test: what is less sure is not shown, nor more a frame;
-what a crop has on each side of its box, as a share of it."""
 LINES = 3
 """How many labels a whole frame gets."""
-
-
-class Mode(StrEnum):
-    """What is asked of each frame."""
-
-    CLASSIFY = "classify"
-    DETECT = "detect"
-    BOTH = "detect+classify"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from backend.access import keys as ring_module
 from backend.live import protocol
 from backend.live.ending import Ended, slow_reader, too_often
 from backend.live.limits import LiveLimits
-from backend.live.looking import Looks, Mode
+from backend.live.looking import Looks
 from backend.live.session import Session
 from backend.live.shared import SharedDetector, SharedFilter, Trackers
 from backend.metrics import Metrics
@@ -38,6 +38,7 @@ from backend.predictor import Predictor
 from backend.settings import Settings
 from contract.keys import new_key, new_keys
 from inference.artefacts import Artefact, ArtefactStore, Variant
+from inference.detectors import Mode
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.scheduler import Priority
 from tests import pictures

@@ -21,8 +21,7 @@ from pydantic import ValidationError
 
 from backend.decoding import _FILTER_LAYERS, Decoder
 from backend.live import looking
-from backend.live.detector import LEAST_SCORE, MOST_BOXES, LaneDetector
-from backend.live.looking import MARGIN
+from backend.live.detector import LaneDetector
 from backend.live.sessions import Sessions
 from backend.metrics import Metrics
 from backend.predictor import Predictor
@@ -30,7 +29,7 @@ from backend.settings import Settings
 from contract.transform import BadImage, ImageLimits, Pixels, crop_pixels, decode_rgb, rgb_to_pixels
 from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, Variant
-from inference.boxes import Detection
+from inference.boxes import LEAST_SCORE, MARGIN, MOST_BOXES, Detection
 from inference.card import Expected
 from inference.classifier import WrongAnswer, softmax, top_k
 from inference.detectors import FAKE_DETECTOR

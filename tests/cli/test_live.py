@@ -24,9 +24,7 @@ import pytest
 from PIL import Image, ImageOps
 from typer.testing import CliRunner, Result
 
-from backend.live import looking as servers
 from cli.live import film as films
-from cli.live import looking as ours
 from cli.live.drawing import colour_of, draw, thickness
 from cli.live.film import Film, NoFilm
 from cli.live.looking import Found, Loaded, Looking, Thing
@@ -36,7 +34,7 @@ from cli.live.tally import Tally
 from cli.main import app
 from contract.transform import crop_pixels, rgb_to_pixels, to_pixels
 from inference.artefacts import Artefact, ArtefactStore, Variant
-from inference.boxes import Detection
+from inference.boxes import MARGIN, Detection
 from inference.classifier import softmax
 from inference.openvino_classifier import OpenVinoClassifier
 from tests import pictures
@@ -143,12 +141,6 @@ def test_a_frames_pixels_are_those_of_the_server(efficientnet: Artefact) -> None
     np.testing.assert_array_equal(found.probabilities, expected)
 
 
-def test_what_is_shown_is_what_the_server_shows() -> None:
-    names = ("LEAST_SCORE", "MOST_BOXES", "MARGIN")
-    assert [getattr(ours, name) for name in names] == [getattr(servers, name) for name in names]
-    assert {mode.value for mode in ours.Mode} == {mode.value for mode in servers.Mode}
-
-
 def test_boxes_are_drawn_where_the_detector_sees_them(with_detector: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     source = write_video(tmp_path / "grey.mp4", [grey(100)] * 4)
@@ -208,7 +200,7 @@ def test_crops_are_one_batch_and_labels_are_steadied_by_tracks(with_detector: Pa
         found = looking.find(frame)
         boxes = np.array([BEAR.box, CUP.box])
         np.testing.assert_array_equal(
-            classifier.pixels[-1], crop_pixels(frame, boxes, ours.MARGIN, efficientnet.card.transform)
+            classifier.pixels[-1], crop_pixels(frame, boxes, MARGIN, efficientnet.card.transform)
         )
         seen.append(looking.settle(found))
     assert classifier.calls == [2] * 5

@@ -20,7 +20,6 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from contract.transform import Admit, ImageLimits, Pixels, TransformSpec, read_header, to_pixels
-from inference.torch_runners import host_memory
 
 _MOST_PIXELS = 3840 * 2160
 """Larger pictures are decoded at a part of their size by `to_pixels`; here they would take twelve bytes a pixel."""
@@ -35,11 +34,11 @@ class DeviceDecoder:
     """
 
     def __init__(self, device: torch.device) -> None:
-        cuda = device.type == "cuda"
         self._device, self._one_at_a_time = device, threading.Lock()
-        self._stream = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
-        self._done = torch.cuda.Event(blocking=True) if cuda else None  # type: ignore[no-untyped-call]
-        self._pinned = host_memory(1, 1, 3, dtype=torch.uint8)
+        self._pinned = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if self._pinned else None  # type: ignore[no-untyped-call]
+        self._done = torch.cuda.Event(blocking=True) if self._pinned else None  # type: ignore[no-untyped-call]
+        self._answer = self._host_memory(1)
 
     def __call__(
         self,
@@ -62,13 +61,16 @@ class DeviceDecoder:
         bits = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         with self._one_at_a_time, torch.inference_mode(), torch.cuda.stream(self._stream):
             pixels = resampled(decode_jpeg(bits, mode=ImageReadMode.RGB, device=self._device), spec)
-            if self._pinned.shape != pixels.shape:
-                self._pinned = host_memory(*pixels.shape, dtype=torch.uint8)
-            self._pinned.copy_(pixels, non_blocking=True)
+            if self._answer.shape != pixels.shape:
+                self._answer = self._host_memory(spec.crop)
+            self._answer.copy_(pixels, non_blocking=True)
             if self._done is not None:
                 self._done.record(self._stream)
                 self._done.synchronize()
-            return self._pinned.numpy().copy()
+            return self._answer.numpy().copy()
+
+    def _host_memory(self, side: int) -> torch.Tensor:
+        return torch.empty((side, side, 3), dtype=torch.uint8, pin_memory=self._pinned)
 
 
 def resampled(picture: torch.Tensor, spec: TransformSpec) -> torch.Tensor:
@@ -79,7 +81,8 @@ def resampled(picture: torch.Tensor, spec: TransformSpec) -> torch.Tensor:
     down, across = whole if spec.whole else (int(spec.resize * side / shorter) for side in (height, width))
     rows = _resized(picture.unsqueeze(0), [height, across], spec)
     small = functional.center_crop(_resized(rows, [down, across], spec), list(whole))
-    return small[0].permute(1, 2, 0).contiguous()
+    pixels: torch.Tensor = small[0].permute(1, 2, 0).contiguous()
+    return pixels
 
 
 def _resized(pictures: torch.Tensor, size: list[int], spec: TransformSpec) -> torch.Tensor:
@@ -92,4 +95,7 @@ def _resized(pictures: torch.Tensor, size: list[int], spec: TransformSpec) -> to
 def _is_plain(data: bytes) -> bool:
     """Whether the JPEG is of one picture, upright, in colour or grey: what every camera's frame is."""
     with Image.open(io.BytesIO(data)) as image:
-        return image.mode in ("RGB", "L") and image.getexif().get(_ORIENTATION_TAG, 1) == 1
+        try:
+            return image.mode in ("RGB", "L") and image.getexif().get(_ORIENTATION_TAG, 1) == 1
+        except Exception:  # noqa: BLE001  # Pillow raises whatever it likes on damaged EXIF data
+            return False

@@ -54,7 +54,7 @@ def test_the_command_line_imports_the_model_zoo_only_when_it_builds(module: Path
 @pytest.mark.parametrize("package", ["backend", "inference", "cli"])
 def test_the_cuda_engine_is_imported_by_engines_alone_and_only_when_it_loads(package: str) -> None:
     """A machine without such a device must not even look for torch."""
-    engine = {"inference.torch_runners", "inference.filters_cuda"}
+    engine = {"inference.torch_runners", "inference.filters_cuda", "inference.decode_cuda"}
     for module in modules(package):
         tree = ast.parse(module.read_text())
         if engine & {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}:

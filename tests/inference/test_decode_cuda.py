@@ -64,7 +64,12 @@ def test_pixels_are_those_of_the_processor_but_for_rounding(
 
 
 def test_a_picture_that_no_camera_sends_gets_the_processors_pixels(decode: DeviceDecoder, on_device: list[int]) -> None:
-    for data in (turned(KOALA, 6), jpeg(64, 48, "CMYK"), jpeg(3841, 2161), pictures.encode(pictures.photo(), "PNG")):
+    for data in (
+        turned(KOALA, 6),
+        jpeg(64, 48, "CMYK"),
+        jpeg(3841, 2161),
+        pictures.encode(pictures.photo(), "PNG"),
+    ):
         assert (decode(data, TransformSpec()) == to_pixels(data, TransformSpec())).all()
     assert not on_device
 
@@ -127,3 +132,13 @@ def test_a_device_that_refuses_a_picture_leaves_it_to_the_processor(
 
     monkeypatch.setattr(decode_cuda, "decode_jpeg", refuse)
     assert (decode(KOALA, TransformSpec()) == to_pixels(KOALA, TransformSpec())).all()
+
+
+def test_exif_data_that_pillow_cannot_read_is_no_reason_to_refuse(
+    decode: DeviceDecoder, on_device: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_: Image.Image) -> None:
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(Image.Image, "getexif", unreadable)
+    assert (decode(KOALA, TransformSpec()) == to_pixels(KOALA, TransformSpec())).all() and not on_device

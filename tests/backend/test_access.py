@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from backend.app import create_app
 from backend.settings import Settings
 from contract.keys import Keys, new_key, new_keys
 from tests import batches, pictures, zips
+from tests.cameras import wait_for
 from tests.servers import Service, process
 
 ORIGIN = "https://page.example"
@@ -410,14 +412,14 @@ def guarded(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def log_of(service: Service) -> str:
     """All that it has written so far."""
     assert service.log
-    service.log.seek(0)
-    return service.log.read()
+    return os.pread(service.log.fileno(), 10**8, 0).decode()  # its place in the file is where the server writes
 
 
-def knock_by_websocket(address: str) -> None:
-    """Asks for one, and is refused."""
+def knock_by_websocket(service: Service, query: str) -> None:
+    """Asks for one, is refused, and waits for the log's line, which is written after the answer."""
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-    httpx.get(address, headers={**upgrade, "Sec-WebSocket-Key": "c2l4dGVlbiBieXRlcyEhIQ=="})
+    httpx.get(f"{service.url}/v1/live{query}", headers={**upgrade, "Sec-WebSocket-Key": "c2l4dGVlbiBieXRlcyEhIQ=="})
+    wait_for(lambda: '"/v1/live"' in log_of(service))
 
 
 def test_a_browsers_upload_by_its_token(guarded: tuple[Service, KeyFile]) -> None:
@@ -443,7 +445,7 @@ def test_a_browsers_upload_by_its_token(guarded: tuple[Service, KeyFile]) -> Non
     address = f"{service.url}/v1/batches/{had['batch']}/results?token={read}"
     assert httpx.get(address).json()["error"]["code"] != "unauthorized"  # there are none yet, and it says that
     assert service.client.delete(f"/v1/batches/{had['batch']}").status_code == 204
-    knock_by_websocket(f"{service.url}/v1/live?token={had['token']}&key={file.sent}")
+    knock_by_websocket(service, f"?token={had['token']}&key={file.sent}")
     written = log_of(service)
     *lines, knock = [json.loads(line) for line in written.splitlines() if '"request"' in line]
     assert len(lines) >= 10 and {line.get("key") for line in lines} == {file.key.id}

@@ -25,6 +25,11 @@ class LaneDetector:
         self._variant = variant
         self._decode = decode
 
+    @property
+    def name(self) -> str:
+        """The detector's in the catalogue, or that of a test's fake."""
+        return self._variant.model
+
     async def find(self, frame: bytes) -> tuple[Pixels, list[Detection]]:
         """The upright frame, uint8[H,W,3], and what is on it, the surest first.
 

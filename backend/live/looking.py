@@ -122,7 +122,8 @@ class _Detect:
     async def __call__(self, frame: bytes) -> Seen:
         """`boxes`, the surest first."""
         _, found = await self._detector.find(frame)
-        return {"boxes": [_box(one, one.label, one.index, one.score) for one in found]}
+        boxes = [_box(one, one.label, one.index, one.score) for one in found]
+        return {"boxes": boxes, "detector": self._detector.name}
 
 
 class _DetectAndClassify:
@@ -150,7 +151,8 @@ class _DetectAndClassify:
             probabilities = softmax(logits)
         numbers, steady = await asyncio.to_thread(self._tracks.update, boxes, probabilities)
         rows = zip(found, numbers.tolist(), steady, strict=True)
-        return {"boxes": [_steady_box(one, number, means, card.labels) for one, number, means in rows]}
+        named = [_steady_box(one, number, means, card.labels) for one, number, means in rows]
+        return {"boxes": named, "detector": self._detector.name}
 
 
 def _steady_box(

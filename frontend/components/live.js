@@ -123,6 +123,7 @@ function judged(view, run, answer, took) {
   // The frame that was judged, under its own boxes: over the moving picture they would come too late.
   [run.judged, run.grab] = [run.grab, run.judged ?? document.createElement("canvas")];
   run.answer = answer;
+  if (answer.detector && answer.detector !== view.detector) { view.detector = answer.detector; draw(view); }
   show(view, run.judged, answer);
   tell(view, run, now);
   offer(view, run);
@@ -177,9 +178,9 @@ function snapshot(view) {
   if (!run?.judged || !run.answer) return;
   Object.assign(canvas, { width: run.judged.width, height: run.judged.height });
   paint(canvas, run.judged, run.answer, CHOSEN.mirror, 1);
-  const when = new Date(), { mode, filter } = CHOSEN, { labels, boxes, latency_ms: latency, error } = run.answer;
+  const when = new Date(), { mode, filter } = CHOSEN, { labels, boxes, detector, latency_ms: latency, error } = run.answer;
   const said = { taken_at: when.toISOString(), mode, filter, model: data.model, precision: data.precision, width: canvas.width, height: canvas.height,
-    mirrored: Boolean(CHOSEN.mirror), latency_ms: latency, ...(labels && { labels }), ...(boxes && { boxes: placed(boxes, CHOSEN.mirror) }), ...(error && { error }) };
+    mirrored: Boolean(CHOSEN.mirror), latency_ms: latency, ...(labels && { labels }), ...(boxes && { detector, boxes: placed(boxes, CHOSEN.mirror) }), ...(error && { error }) };
   const name = `ninefold-live-${when.toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-")}`;
   canvas.toBlob(blob => {
     for (const url of view.urls ?? []) URL.revokeObjectURL(url);
@@ -208,7 +209,8 @@ function draw(view) {
   $(".flip").setAttribute("aria-pressed", String(Boolean(CHOSEN.mirror)));
   $(".off").hidden = Boolean(run);
   const name = `${data.title} · ${data.precision}`;
-  write($(".by"), !data.model ? "–" : { classify: name, detect: "the detector" }[CHOSEN.mode] ?? `the detector, ${name}`);
+  const finder = view.detector ?? "the detector";
+  write($(".by"), !data.model ? "–" : { classify: name, detect: finder }[CHOSEN.mode] ?? `${finder}, ${name}`);
 }
 
 // What is off, and the server's words why; the same words once.

@@ -93,7 +93,8 @@ def ask(service: Service, query: str, *frames: bytes) -> list[dict[str, Any]]:
 
 def test_boxes_are_the_detectors_and_keep_within_the_frame(serving: Service, detectors: ArtefactStore) -> None:
     (got,) = ask(serving, "?mode=detect", side_by_side())
-    assert set(got) == {"frame", "boxes", "latency_ms", "dropped"}
+    assert set(got) == {"frame", "boxes", "detector", "latency_ms", "dropped"}
+    assert got["detector"] == FAKE_DETECTOR
     assert got["boxes"] == [
         {"box": [0, 0, 0.5, 1], "label": "left", "index": 0, "probability": pytest.approx(0.9)},
         {"box": [0.5, 0, 1, 1], "label": "right", "index": 1, "probability": pytest.approx(0.8)},

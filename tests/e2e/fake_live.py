@@ -130,7 +130,8 @@ def good(query: dict[str, str]) -> dict[str, Any]:
     """What each mode is answered with."""
     if query["mode"] == "classify":
         return {"labels": LABELS}
-    return {"boxes": BOXES if "classify" in query["mode"] else [{**box, "track": None} for box in BOXES]}
+    boxes = BOXES if "classify" in query["mode"] else [{**box, "track": None} for box in BOXES]
+    return {"boxes": boxes, "detector": "fake-detector"}
 
 
 def _error(refusal: Refusal) -> Response:

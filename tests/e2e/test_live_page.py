@@ -14,7 +14,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, expect
 
+from inference.artefacts import ArtefactStore
+from inference.boxes import Detection
 from scripts.browser import find_browser
+from tests.detectors import fake_detector
 from tests.e2e.colours import contrast
 from tests.e2e.fake_live import BOXES, FakeLive, good
 from tests.e2e.harness import CAMERA, QUIET, page_process
@@ -25,6 +28,7 @@ from tests.servers import Service, free_port, process
 pytestmark = pytest.mark.browser
 DESK = {"width": 1280, "height": 1000}
 RED, BLUE = (200, 30, 30), (30, 30, 200)
+ORANGE = (0xF6, 0xAD, 0x55)
 OF_TRACK = {0: (0x4F, 0xD1, 0xC5), 3: (0x90, 0xCD, 0xF4)}
 PLAIN_HTTP = """() => { for (const [of, name] of [[navigator, "mediaDevices"], [window, "isSecureContext"]])
     Object.defineProperty(of, name, { value: undefined, configurable: true }); }"""
@@ -111,10 +115,13 @@ def near(colour: tuple[int, int, int], wanted: tuple[int, int, int], by: int = 4
 def test_the_right_labels_appear_on_the_moving_picture(
     browser: Browser, models_dir: Path, photographs: list[tuple[Path, str]], tmp_path: Path
 ) -> None:
-    port = free_port()
+    """And, once there is a detector, the boxes that it sees: a fake one, whose boxes are known."""
+    port, folder = free_port(), tmp_path / "models"
+    folder.mkdir()
+    (folder / "efficientnet_lite0").symlink_to(models_dir / "efficientnet_lite0")
     with (
         page_process(f"http://127.0.0.1:{port}") as url,
-        process(models_dir, port, NINEFOLD_PAGE_ORIGINS=url) as service,
+        process(folder, port, NINEFOLD_PAGE_ORIGINS=url) as service,
     ):
         service.wait_ready()
         shown = [(fitted(Image.open(file)), label) for file, label in photographs]
@@ -136,6 +143,17 @@ def test_the_right_labels_appear_on_the_moving_picture(
             for mode in ("detect", "detect+classify"):
                 expect(visitor.page.locator(f"input[value='{mode}']")).to_be_disabled()
             expect(visitor.page.locator(".why")).to_contain_text("ninefold models build rtdetr_r18")
+            thing = Detection((0.25, 0.25, 0.75, 0.75), "thing", 1, 0.9)
+            fake_detector(ArtefactStore(folder), [thing], ("nothing", "thing"))
+            expect(visitor.page.locator("input[value='detect']")).to_be_enabled()
+            visitor.choose("detect")
+            expect(visitor.labels).to_have_text(["thing"])
+            expect(visitor.page.locator(".by")).to_have_text("fake-detector")
+            edges = ((0.25, 0.5), (0.75, 0.5), (0.5, 0.25), (0.5, 0.75))
+            assert all(near(visitor.pixel(x, y), ORANGE) for x, y in edges)
+            visitor.choose("detect+classify")
+            expect(visitor.labels).not_to_have_text(["thing"])
+            expect(visitor.labels).to_have_count(1)
 
 
 def best(service: Service, picture: Image.Image) -> str:

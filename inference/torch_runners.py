@@ -19,7 +19,7 @@ from contract.transform import Pixels, TransformSpec
 from inference.artefacts import Artefact
 from inference.batch_sizes import MOST
 from inference.batched_classifier import BatchedClassifier, Runner
-from inference.choice import ModelMissing
+from inference.choice import ModelMissing, adds
 from inference.classifier import DeviceLost, Logits
 from inference.devices import PROGRAM_NAME
 
@@ -76,7 +76,10 @@ def computes_bf16(device: torch.device) -> bool:
 def load_program(artefact: Artefact, device: torch.device) -> torch.fx.GraphModule:
     """The exported network on a device, in float32. Raises ModelMissing where the artefact has none."""
     if PROGRAM_NAME not in artefact.card.files:
-        raise ModelMissing(f"{artefact.variant} was made without a program for torch.")
+        command = adds(artefact.card.precision, artefact.card.model, "CUDA")
+        raise ModelMissing(
+            f"{artefact.variant} was made without a program for torch. The command `ninefold models {command}` adds it."
+        )
     program = torch.export.load(artefact.folder / PROGRAM_NAME)
     return move_to_device_pass(program, device).module()
 

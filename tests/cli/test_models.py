@@ -15,7 +15,10 @@ from cli.build import _wanted
 from cli.main import app
 from inference.artefacts import ArtefactStore, DamagedArtefact, Variant
 from inference.boxes import Detection
+from inference.card import FileEntry
 from inference.catalogue import CATALOGUE
+from inference.choice import is_built
+from inference.devices import PROGRAM_NAME
 from tests.detectors import fake_detector
 from tests.servers import ROOT, free_port
 
@@ -194,5 +197,12 @@ def test_a_detector_that_is_there_is_listed_and_not_built_again(tmp_path: Path) 
     shutil.copytree(fake.folder, home)
     replace(fake.card, model="rtdetr_r18").write(home)
     assert "rtdetr_r18 fp32 0 MB RT-DETR-R18" in words(models("list", "--models-dir", str(tmp_path)))
-    done = models("build", "rtdetr_r18", "--models-dir", str(tmp_path), NINEFOLD_DEVICE="CUDA")
+    done = models("build", "rtdetr_r18", "--models-dir", str(tmp_path))
     assert done.exit_code == 0 and done.stderr == "rtdetr_r18 is there.\n"
+
+
+def test_a_detector_is_there_for_cuda_once_it_has_a_program(tmp_path: Path) -> None:
+    fake = fake_detector(ArtefactStore(tmp_path), [Detection((0.0, 0.0, 1.0, 1.0), "cup", 0, 0.9)], ["cup"])
+    assert not is_built(ArtefactStore(tmp_path), fake.card.model, "CUDA")
+    replace(fake.card, files=fake.card.files | {PROGRAM_NAME: FileEntry(0, "")}).write(fake.folder)
+    assert is_built(ArtefactStore(tmp_path), fake.card.model, "CUDA")

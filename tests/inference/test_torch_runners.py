@@ -113,7 +113,10 @@ def test_fp16_as_it_is_built_says_how_far_it_agrees(cuda_dir: Path) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "files", "words"),
-    [("int8", {}, "is not for CUDA"), ("fp32", {PROGRAM_NAME: None}, "without a program for torch")],
+    [
+        ("int8", {}, "is not for CUDA"),
+        ("fp32", {PROGRAM_NAME: None}, "without a program for torch.* build resnet18-seeded --device CUDA`"),
+    ],
 )
 def test_what_cuda_cannot_compute_is_missing_in_words(
     cuda_dir: Path, precision: str, files: dict[str, None], words: str

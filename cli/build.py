@@ -19,6 +19,7 @@ from inference.classifier import WrongAnswer
 from inference.detectors import DETECTORS, DETECTORS_BY_NAME
 
 ALL = "all"
+_DETECTORS = [detector.name for detector in DETECTORS if not detector.for_measurements_only]
 
 
 def build(
@@ -26,8 +27,8 @@ def build(
         list[str] | None,
         typer.Argument(
             metavar="NAME|all",
-            help="Which models; `all`: every one that classifies and whose weights are published; detectors are named. "
-            "Without one: the default, or what replaces it.",
+            help="Which models; `all`: every one that classifies and whose weights are published. Detectors are named: "
+            f"{' or '.join(_DETECTORS)}. Without one: the default, or what replaces it.",
         ),
     ] = None,
     weights: Annotated[
@@ -63,8 +64,7 @@ def _wanted(names: list[str] | None) -> list[str | None]:
     published = [model.name for model in CATALOGUE if not model.for_measurements_only]
     for name in named:
         if name not in (*BY_NAME, *DETECTORS_BY_NAME, ALL, None):
-            detectors = [detector.name for detector in DETECTORS if not detector.for_measurements_only]
-            fail(f"there is no model {name!r}. Known: {', '.join(published)}; detectors: {', '.join(detectors)}")
+            fail(f"there is no model {name!r}. Known: {', '.join(published)}; detectors: {', '.join(_DETECTORS)}")
     return list(dict.fromkeys(one for name in named for one in (published if name == ALL else [name])))
 
 

@@ -22,7 +22,7 @@ from modelzoo.weights import WeightsMissing, WrongWeights, probe
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 
-# transformers draws bars and writes reports on standard error; what goes wrong is told by us.
+# transformers writes reports on standard error; what goes wrong is told by us.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 

@@ -143,17 +143,22 @@ def test_the_right_labels_appear_on_the_moving_picture(
             for mode in ("detect", "detect+classify"):
                 expect(visitor.page.locator(f"input[value='{mode}']")).to_be_disabled()
             expect(visitor.page.locator(".why")).to_contain_text("ninefold models build rtdetr_r18")
-            thing = Detection((0.25, 0.25, 0.75, 0.75), "thing", 1, 0.9)
-            fake_detector(ArtefactStore(folder), [thing], ("nothing", "thing"))
-            expect(visitor.page.locator("input[value='detect']")).to_be_enabled()
-            visitor.choose("detect")
-            expect(visitor.labels).to_have_text(["thing"])
-            expect(visitor.page.locator(".by")).to_have_text("fake-detector")
-            edges = ((0.25, 0.5), (0.75, 0.5), (0.5, 0.25), (0.5, 0.75))
-            assert all(near(visitor.pixel(x, y), ORANGE) for x, y in edges)
-            visitor.choose("detect+classify")
-            expect(visitor.labels).not_to_have_text(["thing"])
-            expect(visitor.labels).to_have_count(1)
+            sees_the_boxes_of_a_detector(visitor, ArtefactStore(folder))
+
+
+def sees_the_boxes_of_a_detector(visitor: LiveVisitor, store: ArtefactStore) -> None:
+    """That is put there while the page is open."""
+    thing = Detection((0.25, 0.25, 0.75, 0.75), "thing", 1, 0.9)
+    fake_detector(store, [thing], ("nothing", "thing"))
+    expect(visitor.page.locator("input[value='detect']")).to_be_enabled()
+    visitor.choose("detect")
+    expect(visitor.labels).to_have_text(["thing"])
+    expect(visitor.page.locator(".by")).to_have_text("fake-detector")
+    edges = ((0.25, 0.5), (0.75, 0.5), (0.5, 0.25), (0.5, 0.75))
+    assert all(near(visitor.pixel(x, y), ORANGE) for x, y in edges)
+    visitor.choose("detect+classify")
+    expect(visitor.labels).not_to_have_text(["thing"])
+    expect(visitor.labels).to_have_count(1)
 
 
 def best(service: Service, picture: Image.Image) -> str:

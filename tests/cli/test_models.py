@@ -196,8 +196,9 @@ def test_a_detector_that_is_there_is_listed_and_not_built_again(tmp_path: Path) 
     home = tmp_path / "rtdetr_r18" / "fp32"
     shutil.copytree(fake.folder, home)
     replace(fake.card, model="rtdetr_r18").write(home)
-<<<<<<< HEAD
-    assert "rtdetr_r18 fp32 0 MB RT-DETR-R18" in words(models("list", "--models-dir", str(tmp_path)))
+    listed = words(models("list", "--models-dir", str(tmp_path)))
+    assert "detector precisions size note rtdetr_r18 fp32 0 MB RT-DETR-R18 detr_resnet50 – – it has not" in listed
+    assert listed.startswith("model precisions size note resnet18 ") and listed.count(" precisions ") == 2
     done = models("build", "rtdetr_r18", "--models-dir", str(tmp_path))
     assert done.exit_code == 0 and done.stderr == "rtdetr_r18 is there.\n"
 
@@ -207,15 +208,8 @@ def test_a_detector_is_there_for_cuda_once_it_has_a_program(tmp_path: Path) -> N
     assert not is_built(ArtefactStore(tmp_path), fake.card.model, "CUDA")
     replace(fake.card, files=fake.card.files | {PROGRAM_NAME: FileEntry(0, "")}).write(fake.folder)
     assert is_built(ArtefactStore(tmp_path), fake.card.model, "CUDA")
-=======
-    listed = words(models("list", "--models-dir", str(tmp_path)))
-    assert "detector precisions size note rtdetr_r18 fp32 0 MB RT-DETR-R18 detr_resnet50 – – it has not" in listed
-    assert listed.startswith("model precisions size note resnet18 ") and listed.count(" precisions ") == 2
-    done = models("build", "rtdetr_r18", "--models-dir", str(tmp_path), NINEFOLD_DEVICE="CUDA")
-    assert done.exit_code == 0 and done.stderr == "rtdetr_r18 is there.\n"
 
 
 def test_the_help_of_build_names_the_detectors() -> None:
     told = words(models("build", "--help", TERM="dumb"))
     assert "rtdetr_r18 or detr_resnet50" in told
->>>>>>> wt-det

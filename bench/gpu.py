@@ -3,6 +3,7 @@
     .venv/bin/ninefold models build resnet18-seeded --device CUDA        # and the same of resnet50-seeded
     python -m bench.gpu                                                  # on a machine with a CUDA device
     python -m bench.gpu --device cpu --quick                             # does it run? Its figures are none of a GPU
+    python -m bench.gpu --models rtdetr_r18-seeded --precision fp32      # a detector, which has fp32 alone
     python -m bench.gpu decode                                           # the device's decoder beside the processor's
     python -m bench.gpu decode --device cpu                              # its resampling alone, on a processor
 
@@ -37,11 +38,10 @@ from bench.table import bars, ran_on, ratios, spread, turns
 from contract.transform import to_pixels
 from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, Variant
-from inference.batch_sizes import MOST
 from inference.devices import PROGRAM_NAME, is_cuda
 from inference.openvino_classifier import cpu_count
 from inference.scheduler import Priority, Scheduler
-from inference.torch_runners import TYPES, load_on_torch, load_program, torch_device
+from inference.torch_runners import TYPES, load_on_torch, load_program, most_images, torch_device
 
 MODELS = ("resnet18-seeded", "resnet50-seeded")
 """Random weights: every machine can build them, and speed does not depend on the numbers."""
@@ -102,7 +102,7 @@ class Contest:
         sizes = None if device.type == "cuda" else _DRY_SIZES
         self.classifier = load_on_torch(artefact, device, engines.lanes("CUDA"), sizes)
         # After the classifier, which has set how the device computes for both.
-        largest = MOST if device.type == "cuda" else self.classifier.max_batch
+        largest = most_images(artefact.card) if device.type == "cuda" else self.classifier.max_batch
         self._bare = {
             f"bare, {batch} at a time": Bare(artefact, device, batch)
             for batch in dict.fromkeys([self.classifier.max_batch, largest])

@@ -19,6 +19,7 @@ from contract.transform import Pixels, TransformSpec
 from inference.artefacts import Artefact
 from inference.batch_sizes import MOST
 from inference.batched_classifier import BatchedClassifier, Runner
+from inference.card import Card
 from inference.choice import ModelMissing, adds
 from inference.classifier import DeviceLost, Logits
 from inference.devices import PROGRAM_NAME
@@ -110,13 +111,18 @@ def classifier_of(
 ) -> BatchedClassifier:
     """Any network of the artefact's shape as a classifier. `before`: the memory that was taken without it, in bytes."""
     card = artefact.card
-    images = (_MOST_FRAMES if card.boxes else MOST, card.transform.crop, card.transform.crop, 3)
+    images = (most_images(card), card.transform.crop, card.transform.crop, 3)
     made = [_runner(network, device, images, card.answer_shape) for _ in range(runners)]
     on_host = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     on_host += sum(runner.staged.nbytes for runner in made)
     return BatchedClassifier(
         made, card.answer_shape, lambda: _reserved(device) - before if device.type == "cuda" else on_host, sizes
     )
+
+
+def most_images(card: Card) -> int:
+    """How many images a call may have at the most, whatever pays."""
+    return _MOST_FRAMES if card.boxes else MOST
 
 
 def _reserved(device: torch.device) -> int:

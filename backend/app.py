@@ -97,7 +97,7 @@ def _ask_for_keys(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
 
 def _looks(settings: Settings, store: ArtefactStore, predictor: Predictor) -> Looks:
     """What a camera's frames may be asked."""
-    detector = SharedDetector(predictor, store, settings.detector)
+    detector = SharedDetector(predictor, store, settings.detector, settings.device)
     return Looks(predictor, detector, SharedFilter(settings.device), Trackers())
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from contract.transform import ImageLimits, Pixels, TransformSpec, decode_rgb, to_pixels
+from inference.engines import Decode
 
 _FILTER_LAYERS = 8
 """How many times a frame's pixels (at four bytes) the guided filter holds at its peak, besides the frame."""
@@ -48,15 +49,20 @@ class Decoder:
     """Decodes in the thread that asks, within limits that all threads share."""
 
     def __init__(
-        self, capacity: int, limits: ImageLimits, on_decoded: Callable[[float], None] = lambda _: None
+        self,
+        capacity: int,
+        limits: ImageLimits,
+        on_decoded: Callable[[float], None] = lambda _: None,
+        decode: Decode = to_pixels,
     ) -> None:
         self._gate = PixelGate(capacity)
         self._limits = limits
         self._on_decoded = on_decoded
+        self._decode = decode
 
     def pixels(self, read: Callable[[], bytes], spec: TransformSpec) -> Pixels:
         """uint8[H,W,3] of what `read` returns. Blocks until there is room. Raises BadImage."""
-        return to_pixels(read(), spec, self._limits, self._admit)
+        return self._decode(read(), spec, self._limits, self._admit)
 
     def upright(self, frame: bytes, limits: ImageLimits) -> Pixels:
         """uint8[H,W,3] of a camera's frame, in its own size. Blocks until there is room. Raises BadImage."""

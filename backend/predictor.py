@@ -49,6 +49,7 @@ class Predictor:
             settings.decode_megapixels * 1_000_000,
             settings.image_limits,
             on_decoded=metrics.decode_seconds.observe,
+            decode=engines.load_decoder(device=settings.device if settings.gpu_decode else "CPU"),
         )
         self.scheduler = Scheduler(
             self._load,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from inference import engines
 from inference.artefacts import ArtefactStore
 from inference.choice import ModelMissing, ModelUnknown
 from inference.detectors import resolve_detector
+from inference.devices import is_cuda
 from inference.openvino_classifier import cpu_count
 
 
@@ -35,6 +37,7 @@ class Settings(BaseSettings):
     device: str = Field(
         "CPU", description="what computes: CPU, another device of OpenVINO's (GPU, NPU, …), CUDA, CUDA:1"
     )
+    gpu_decode: bool = Field(False, description="whether CUDA decodes JPEGs, too; the pixels then differ a little")
     threads: int = Field(
         default_factory=lambda so_far: engines.lanes(so_far["device"]),
         ge=1,
@@ -99,6 +102,15 @@ class Settings(BaseSettings):
         if why := engines.why_not(device):
             raise ValueError(why)
         return device
+
+    @field_validator("gpu_decode")
+    @classmethod
+    def _can_decode(cls, wanted: bool, so_far: ValidationInfo) -> bool:
+        if wanted and not is_cuda(device := so_far.data.get("device", "CPU")):
+            raise ValueError(f"only CUDA decodes, and NINEFOLD_DEVICE is {device}")
+        if wanted and find_spec("torchvision") is None:
+            raise ValueError("it needs torchvision, which is not installed")
+        return wanted
 
     @field_validator("detector")
     @classmethod

@@ -33,10 +33,11 @@ log = structlog.get_logger()
 class SharedDetector:
     """The detector meant by `name` (None: what is there). To be made within the event loop that serves."""
 
-    def __init__(self, predictor: Predictor, store: ArtefactStore, name: str | None) -> None:
+    def __init__(self, predictor: Predictor, store: ArtefactStore, name: str | None, device: str = "CPU") -> None:
         self._predictor = predictor
         self._store = store
         self._name = name
+        self._device = device
         self._good: Card | None = None
         self._bad: Card | None = None
         self._why_bad = ""
@@ -45,7 +46,7 @@ class SharedDetector:
     def check(self) -> Artefact:
         """The one on disk; reads its card and no more. Raises ApiError 409 where none can be used."""
         try:
-            variant = resolve_detector(self._store, self._name)
+            variant = resolve_detector(self._store, self._name, self._device)
             artefact = self._store.get(variant)
         except (ModelMissing, BadCard) as error:
             raise _no_detector(str(error)) from None

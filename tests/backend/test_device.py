@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from backend.api.errors import translate
 from backend.settings import Settings
+from contract.transform import Pixels, TransformSpec
 from inference import torch_runners
+from inference.decode_cuda import DeviceDecoder
 from inference.openvino_classifier import cpu_count
 from tests import pictures
 from tests.backend.test_process import start_and_fail
@@ -157,3 +159,24 @@ def test_on_cuda_fp32_answers_where_fp16_fails_its_golden_image(cuda_dir: Path, 
     path.write_text(json.dumps(card))
     with serve(folder, device="CUDA", model=RESNET) as server:
         assert server.post(NINE[0]).json()["precision"] == "fp32"
+
+
+@pytest.mark.usefixtures("played")
+def test_cuda_decodes_where_that_is_set(cuda_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_the_device, decoded = DeviceDecoder._pixels, []
+
+    def pixels(decoder: DeviceDecoder, data: bytes, spec: TransformSpec) -> Pixels:
+        decoded.append(data)
+        return on_the_device(decoder, data, spec)
+
+    monkeypatch.setattr(DeviceDecoder, "_pixels", pixels)
+    for wanted, count in ((False, 0), (True, 9)):
+        with serve(cuda_dir, device="CUDA", model=EFFICIENTNET, gpu_decode=wanted) as server:
+            answers = [row["predictions"][0]["label"] for row in server.predict(*NINE)]
+        assert answers[::3] == ["koala"] * 3 and answers[2::3] == ["macaw"] * 3
+        assert len(decoded) == count
+
+
+def test_only_cuda_decodes() -> None:
+    with pytest.raises(ValidationError, match="only CUDA decodes, and NINEFOLD_DEVICE is CPU"):
+        Settings(gpu_decode=True)

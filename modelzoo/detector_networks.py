@@ -125,7 +125,7 @@ def _pretrained(detector: Detector, local: Path | None) -> tuple[Any, Origin]:
         network, report = AutoModelForObjectDetection.from_pretrained(
             **where, config=config, use_safetensors=True, output_loading_info=True
         )
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:  # the last: tensors of other shapes
         raise WrongWeights(f"transformers cannot read the weights of {detector.name}: {_first_line(error)}") from error
     except OSError as error:
         raise WeightsMissing(f"transformers cannot load {detector.name}: {_first_line(error)}") from error

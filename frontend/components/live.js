@@ -50,8 +50,10 @@ function stop(view, words = OFF, bad = false) {
 }
 
 async function choices(view) {
-  const select = view.$("select"), found = await cameras();
-  if (!found.some(([value]) => value === CHOSEN.camera)) CHOSEN.camera = found[0][0];
+  const select = view.$("select"), found = await cameras(), there = found.some(([value]) => value === CHOSEN.camera);
+  const facing = FACING.find(([value]) => value === CHOSEN.camera);   // wanted still, whatever the browser lists first
+  if (!there && facing) found.unshift(facing);
+  else if (!there) CHOSEN.camera = found[0][0];
   select.replaceChildren(...found.map(([value, label]) => new Option(label, value, false, value === CHOSEN.camera)));
 }
 

@@ -1,5 +1,6 @@
 // One WebSocket after the other to /v1/live: frames out, one at a time; answers in; again, after a pause, when it is lost.
 const PAUSES_S = [1, 2, 4, 8, 15, 30], ASK_MS = 10_000;
+const STALE = 3;   // connections with a token that has run out, as after a night's sleep: the page brings another within seconds
 
 // How docs/live.md says that it ends: whether to connect again by itself, and words.
 const ENDS = {
@@ -33,7 +34,7 @@ async function refusal(address) {
     const response = await fetch(address, { cache: "no-store", signal: clock.signal });
     if (response.status === 426) return { again: true, words: "The server is there, but no WebSocket to it opens: something between it and this browser may not let them pass." };
     const said = (await response.json().catch(() => null))?.error?.message ?? `The server answered with status ${response.status}.`;
-    return { again: response.status === 429 || response.status >= 500, words: said };
+    return { again: response.status === 429 || response.status >= 500, stale: response.status === 401, words: said };
   } catch {
     const server = new URL(address).origin;
     return { again: true, words: `This browser cannot reach the server at ${server}, or that does not know this page: its NINEFOLD_PAGE_ORIGINS must name ${location.origin}.` };
@@ -71,9 +72,9 @@ class Line {
 
   async lost(coming) {
     if (this.closed) return;
-    const { again, words } = await coming;
+    const { again, stale, words } = await coming;
     if (this.closed) return;
-    if (!again) return this.end(words);
+    if (!again && !(stale && this.losses < STALE)) return this.end(words);
     const seconds = PAUSES_S[Math.min(this.losses++, PAUSES_S.length - 1)];
     this.hear.waiting(`${words} Connecting again in ${seconds} s.`);
     this.timer = setTimeout(() => this.connect(), 1000 * seconds);

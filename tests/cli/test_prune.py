@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import signal
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +17,10 @@ from cli.main import app
 from inference.artefacts import ArtefactStore, Variant
 from inference.catalogue import Model
 from inference.pruning import Pruning
-from modelzoo.finetune import FineTuning, Settings, Stopped
+from modelzoo.finetune import Settings, Stopped
 from modelzoo.material import Material
 from tests import tiny
+from tests.servers import ROOT
 
 NAME = tiny.NAME
 SHORT = ["--held-out", "0.25", "--steps", "4", "--batch", "1"]
@@ -66,18 +66,40 @@ def pruning(models: Path) -> Pruning:
     return artefact.card.pruning
 
 
-def interrupted(original: Callable[..., Any], turn: int = 1) -> Callable[..., Any]:
-    """The same function, which Ctrl-C meets in its `turn`-th call."""
-    calls = 0
+CTRL_C = """
+import signal, sys
+import modelzoo.prune
+from cli.main import app
+from modelzoo.finetune import FineTuning
+from tests import tiny
 
-    def call(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == turn:
+def interrupted(original, turn):
+    calls = iter(range(1, 1000))
+    def call(*arguments, **named):
+        if next(calls) == turn:
             signal.raise_signal(signal.SIGINT)
         return original(*arguments, **named)
-
     return call
+
+modelzoo.prune.build_network = tiny.build_network
+if sys.argv[1] == "learning":
+    FineTuning._learn = interrupted(FineTuning._learn, 2)
+else:
+    modelzoo.prune.write_ir = interrupted(modelzoo.prune.write_ir, 1)
+app(["models", "prune", *sys.argv[2:]])
+"""
+
+
+def interrupted(when: str, *arguments: str | Path) -> tuple[int, str]:
+    """The exit code and the words of a process of its own, which Ctrl-C meets while it is `learning` or `comparing`."""
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C, when, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done.returncode, " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -126,20 +148,14 @@ def test_bad_pictures_are_named_before_the_first_step(models: Path, pictures: Pa
     assert "step" not in words and not (models / ".pruning").exists()
 
 
-def test_stopped_by_ctrl_c_it_goes_on_and_ends_in_a_table(
-    models: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_by_ctrl_c_it_goes_on_and_ends_in_a_table(models: Path, pictures: Path) -> None:
     arguments = [NAME, "--models-dir", models, "--data", pictures, *SHORT]
-    with monkeypatch.context() as patch:
-        patch.setattr(FineTuning, "_learn", interrupted(FineTuning._learn, 2))
-        stopped = prune(*arguments)
-    assert stopped.exit_code == 130 and "after 2 of 4 steps. The same command goes on from there" in stopped.stderr
+    code, words = interrupted("learning", *arguments)
+    assert code == 130 and "after 2 of 4 steps. The same command goes on from there" in words, words
     assert len(list((models / ".pruning" / NAME).iterdir())) == 1
-    with monkeypatch.context() as patch:
-        patch.setattr(modelzoo.prune, "write_ir", interrupted(modelzoo.prune.write_ir))
-        compared = prune(*arguments)
-    assert compared.exit_code == 130 and "Going on after step 2" in compared.stderr, compared.stderr
-    assert "stopped while the two were compared" in compared.stderr and not (models / NAME / "pruned").exists()
+    code, words = interrupted("comparing", *arguments)
+    assert code == 130 and "Going on after step 2" in words, words
+    assert "stopped while the two were compared" in words and not (models / NAME / "pruned").exists()
     done = prune(*arguments)
     assert done.exit_code == 0 and "Going on after step 4" in done.stderr and "step 1 of 4" not in done.stderr
     assert "top-1, validation, 3 images" in done.stdout and "50.0%" in done.stdout and "zipped" in done.stdout

@@ -37,6 +37,11 @@ AS_IT_WAS = """() => { delete navigator.mediaDevices; delete window.isSecureCont
     delete navigator.mediaDevices.getUserMedia; }"""
 LARGE = """() => { const devices = navigator.mediaDevices, given = devices.getUserMedia.bind(devices);
     devices.getUserMedia = () => given({ video: { width: { exact: 1280 }, height: { exact: 960 } } }); }"""
+HELD = """() => { const devices = navigator.mediaDevices, given = devices.getUserMedia.bind(devices);
+    window.tracks = [];
+    devices.getUserMedia = async all => { const had = await given(all); tracks.push(...had.getTracks()); return had; };
+}"""
+OFF = "window.tracks.length && window.tracks.every(track => track.readyState === 'ended')"
 HIDDEN = """hidden => { Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange")); }"""
 
@@ -307,10 +312,24 @@ def test_every_end_is_told_in_words(visitor: LiveVisitor, fake: FakeLive, code: 
 def test_who_is_not_let_in_reads_why(visitor: LiveVisitor, fake: FakeLive) -> None:
     fake.shut = (429, "too_many_sessions", "16 live connections are open, and there may be no more.")
     visitor.button("Start").click()
-    visitor.told("16 live connections are open, and there may be no more. Connecting again in 1 s.")
+    visitor.told("16 live connections are open, and there may be no more. Connecting again")
     fake.shut = (401, "unauthorized", "This token is over, or was never good here.")
+    visitor.told("This token is over, or was never good here. Connecting again")  # the page may bring another
+    expect(visitor.button("Start")).to_be_visible(timeout=30_000)
     visitor.told("This token is over")
-    expect(visitor.button("Start")).to_be_visible()
+
+
+def test_the_camera_is_off_once_it_is_said_to_be(visitor: LiveVisitor, fake: FakeLive) -> None:
+    visitor.page.evaluate(HELD)
+    visitor.start()
+    assert not visitor.page.evaluate(OFF)
+    visitor.button("Stop").click()
+    visitor.page.wait_for_function(OFF)
+    visitor.start()
+    assert not visitor.page.evaluate(OFF)
+    fake.end(1008, "rate: More than 120 frames a second came for 3 s. Send fewer.")
+    visitor.page.wait_for_function(OFF)
+    visitor.page.evaluate(AS_IT_WAS)
 
 
 def test_a_frame_without_an_answer_is_told_and_the_others_go_on(visitor: LiveVisitor, fake: FakeLive) -> None:
@@ -415,6 +434,8 @@ def test_what_the_server_refuses_is_off_in_its_words_and_another_page_ends_all(
             ]
         )
         expect(visitor.page.locator(".why code")).to_have_text("ninefold models build rtdetr_r18")
+        visitor.page.evaluate(HELD)
         visitor.start()
         visitor.page.get_by_role("link", name="Models").click()
         until(lambda: fake.connected == 0, "the connection is closed")
+        visitor.page.wait_for_function(OFF)

@@ -127,6 +127,15 @@ def test_weights_that_lack_a_tensor_are_refused_and_not_filled_up_with_random_on
         load_network(published(TINY_RTDETR), tmp_path)
 
 
+def test_a_tensor_of_another_shape_is_refused_in_words(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.enc_score_head.weight"] = tensors["model.enc_score_head.weight"][:-1].clone()
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WrongWeights, match="cannot read the weights"):
+        load_network(published(TINY_RTDETR), tmp_path)
+
+
 def test_a_damaged_file_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "model.safetensors").write_bytes(b"damaged")

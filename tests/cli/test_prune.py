@@ -92,13 +92,8 @@ app(["models", "prune", *sys.argv[2:]])
 
 def interrupted(when: str, *arguments: str | Path) -> tuple[int, str]:
     """The exit code and the words of a process of its own, which Ctrl-C meets while it is `learning` or `comparing`."""
-    done = subprocess.run(
-        [sys.executable, "-c", CTRL_C, when, *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [sys.executable, "-c", CTRL_C, when, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, " ".join(done.stderr.split())
 
 

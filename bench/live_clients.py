@@ -2,8 +2,9 @@
 
     python -m bench.live_clients
 
-Each of the nine sends three frames a second and reads every answer. The tenth is a process of its own and asks for a
-thousand labels a frame, so that what it does not read soon fills what lies between. By turns it reads all of it, reads
+Each of the nine sends three frames a second and reads every answer. The tenth is a process of its own and asks for
+twenty labels a frame, the most that there are: what it does not read fills what lies between after some hundred
+answers, so give it a minute (`--seconds 60`) for that. By turns it reads all of it, reads
 one answer a second, or sends without pause and connects again whenever it is closed. A latency is from sending a frame
 to its answer, at the client.
 """
@@ -85,7 +86,7 @@ async def tenth(url: str, frame: bytes, until: float, pause: float) -> Counter[s
     narrow.connect((urlsplit(url).hostname, urlsplit(url).port))
     narrow.setblocking(False)
     try:
-        async with connect(f"{url}?top_k=1000", sock=narrow, compression=None, max_queue=1, close_timeout=1) as one:
+        async with connect(f"{url}?top_k=20", sock=narrow, compression=None, max_queue=1, close_timeout=1) as one:
             sending = asyncio.create_task(send(one, frame, until, {}))
             while not sending.done():
                 with suppress(TimeoutError):
@@ -113,7 +114,7 @@ async def flood(url: str, frame: bytes, until: float) -> Counter[str]:
     ends: Counter[str] = Counter()
     while time.perf_counter() < until:
         try:
-            async with connect(f"{url}?top_k=1000", compression=None, close_timeout=1) as one:
+            async with connect(f"{url}?top_k=20", compression=None, close_timeout=1) as one:
                 reading = asyncio.create_task(_read(one))
                 while time.perf_counter() < until:
                     await one.send(frame)

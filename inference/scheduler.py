@@ -188,8 +188,10 @@ class Scheduler:
     @contextmanager
     def _user(self, variant: Variant) -> Iterator[None]:
         """Keeps the variant in memory."""
-        if self._lanes.stopping or not self.alive:
+        if self._lanes.stopping:
             raise Closed("the server is shutting down")
+        if not self.alive:
+            raise Closed("a worker of the scheduler has died, and the server must be restarted")
         self._users[variant] += 1
         try:
             yield

@@ -40,7 +40,7 @@ class _Asked(BaseModel):
     model: str | None = Field(None, description="without it: the default")
     precision: str | None = Field(None, description="without it: the model's default")
     filter: bool = Field(False, description="whether noise is filtered out of the frames first")
-    top_k: int = Field(5, ge=1, le=1000, description="how many labels a frame")
+    top_k: int = Field(5, ge=1, le=20, description="how many labels a frame")
 
     @field_validator("mode", mode="before")
     @classmethod
@@ -59,7 +59,7 @@ async def live(socket: WebSocket) -> None:
         try:
             asked = _asked(socket)
             variant = _admitted(socket, asked)
-            held.enter_context(sessions.room())
+            held.enter_context(sessions.room(_key(socket)))
             look = await soon(_looks(socket).make(asked.mode, asked.filter, variant, asked.top_k))
         except Exception as error:
             refused = translate(error)
@@ -82,14 +82,22 @@ def _admitted(asking: HTTPConnection, asked: _Asked) -> Variant:
     """The classifier of who is let in, as far as that can be told without loading anything; else raises the error."""
     state, predictor = asking.app.state, asking.app.state.predictor
     _check_origin(asking.headers.get("origin"), state.settings)
+    if not predictor.scheduler.alive:
+        raise not_ready("a worker of the scheduler has died, and the server must be restarted")
     if state.draining:
         raise ApiError(503, "draining", "The server is about to stop: connect again, to another.", retry_after="1")
     if not predictor.ready:
         raise not_ready(predictor.why_not_ready)
     variant: Variant = predictor.resolve(asked.model, asked.precision)
     _looks(asking).check(asked.mode, asked.filter)
-    state.live.check_room()
+    state.live.check_room(_key(asking))
     return variant
+
+
+def _key(asking: HTTPConnection) -> str | None:
+    """The id of the key that it is asked by, where the server asks for keys."""
+    key: str | None = asking.scope.get("key")
+    return key
 
 
 def _looks(asking: HTTPConnection) -> Looks:

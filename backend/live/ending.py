@@ -48,7 +48,11 @@ def not_binary() -> Ended:
 
 def too_often(frames_a_second: float, seconds: float) -> Ended:
     """Far more frames came than are answered."""
-    return Ended(1008, "rate", f"More than {frames_a_second:g} frames a second came for {seconds:g} s. Send fewer.")
+    return Ended(
+        1008,
+        "rate",
+        f"More than {frames_a_second:g} frames a second came for {seconds:g} s. Send fewer, or smaller ones.",
+    )
 
 
 def slow_reader(seconds: float) -> Ended:

@@ -28,18 +28,31 @@ class Pace:
         self._due += self._period
 
 
-class Flood:
-    """A bucket that leaks as many frames a second as may come, and that those of FLOOD_SECONDS fill."""
+class Bucket:
+    """Loses `leak` a second, and holds `most`."""
 
-    def __init__(self, fps: float) -> None:
-        self._leak = FLOOD * fps
+    def __init__(self, leak: float, most: float) -> None:
+        self._leak = leak
+        self._most = most
         self._level = 0.0
         self._looked = 0.0
 
-    def count(self) -> None:
-        """Counts a frame. Raises Ended."""
-        now = asyncio.get_running_loop().time()
-        self._level = max(self._level - self._leak * (now - self._looked), 0.0) + 1
+    def holds(self, more: float, now: float) -> bool:
+        """Puts `more` into it, at `now` in seconds; whether that is not too much."""
+        self._level = max(self._level - self._leak * (now - self._looked), 0.0) + more
         self._looked = now
-        if self._level > self._leak * FLOOD_SECONDS:
-            raise too_often(self._leak, FLOOD_SECONDS)
+        return self._level <= self._most
+
+
+class Flood:
+    """As many frames a second as may come, and twice that for FLOOD_SECONDS. One of `frame_bytes` counts as two."""
+
+    def __init__(self, fps: float, frame_bytes: int) -> None:
+        self._most = FLOOD * fps
+        self._frame_bytes = frame_bytes
+        self._bucket = Bucket(self._most, self._most * FLOOD_SECONDS)
+
+    def count(self, size: int) -> None:
+        """Counts a frame of so many bytes. Raises Ended."""
+        if not self._bucket.holds(1 + size / self._frame_bytes, asyncio.get_running_loop().time()):
+            raise too_often(self._most, FLOOD_SECONDS)

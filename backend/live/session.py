@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from backend.api.errors import translate
-from backend.live.ending import Ended, draining, failed, gone, idle, not_binary, revoked, slow_reader
+from backend.api.errors import not_ready, translate
+from backend.live.ending import Ended, failed, gone, idle, not_binary, revoked, slow_reader
 from backend.live.limits import LiveLimits
 from backend.live.pace import Flood, Pace
 from contract.transform import BadImage
@@ -69,7 +70,8 @@ class Session:
         self._waiting: _Frame | None = None
         self._at_work: _Frame | None = None
         self._arrived = asyncio.Event()
-        self._flood = Flood(limits.fps)
+        self._flood = Flood(limits.fps, limits.frame_bytes)
+        self._quiet_since = asyncio.get_running_loop().time()
         self._told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> Ended:
@@ -104,18 +106,30 @@ class Session:
 
     async def _read(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(self._limits.idle_seconds):
-                    message = await self._socket.receive()
-            except TimeoutError:
-                raise idle(self._limits.idle_seconds) from None
+            message = await self._message()
             if message["type"] == "websocket.disconnect":
                 raise gone()
             data = message.get("bytes")
             if data is None:
                 raise not_binary()
-            self._flood.count()
+            self._flood.count(len(data))
             self._take(data)
+
+    async def _message(self) -> Message:
+        """The next one. Raises Ended once neither it nor an answer has come for too long."""
+        clock, most = asyncio.get_running_loop().time, self._limits.idle_seconds
+        while True:
+            try:
+                async with asyncio.timeout_at(self._quiet_since + most):
+                    message = await self._socket.receive()
+            except TimeoutError:
+                if self._waiting or self._at_work:
+                    self._quiet_since = clock()  # it waits for us
+                elif clock() >= self._quiet_since + most:
+                    raise idle(most) from None
+            else:
+                self._quiet_since = clock()
+                return message
 
     def _take(self, data: bytes) -> None:
         self._came += 1
@@ -147,6 +161,7 @@ class Session:
             outcome, seen = await self._answer(frame)
             await self._write(frame, seen)
             self._at_work = None
+            self._quiet_since = asyncio.get_running_loop().time()
             self._count(outcome, frame)
 
     async def _answer(self, frame: _Frame) -> tuple[str, Seen]:
@@ -161,8 +176,8 @@ class Session:
             code, message = "no_answer", str(wrong)
         except Overloaded as full:
             code, message = "overloaded", translate(full).message
-        except Closed:
-            raise draining() from None
+        except Closed as closed:  # a server that stops has ended its sessions before: a lane has died
+            raise failed("not_ready", not_ready(str(closed)).message) from None
         except Exception as error:
             refused = translate(error)
             if refused.code == "internal":

@@ -24,6 +24,7 @@ import pytest
 from PIL import Image
 from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed
+from websockets.server import ServerProtocol
 from websockets.sync.client import ClientConnection
 
 from backend.access import keys as ring_module
@@ -31,6 +32,7 @@ from backend.live import protocol
 from backend.live.ending import Ended, slow_reader, too_often
 from backend.live.limits import LiveLimits
 from backend.live.looking import Looks
+from backend.live.pace import Flood
 from backend.live.session import Session
 from backend.live.shared import SharedDetector, SharedFilter, Trackers
 from backend.metrics import Metrics
@@ -214,18 +216,19 @@ def blind(service: Service) -> Iterator[tuple[ClientConnection, socket.socket]]:
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", int(service.url.rsplit(":", 1)[1])))
-    query = "?top_k=1000"
+    query = "?top_k=20"
     with opened(service, query, sock=connection, max_queue=1, ping_interval=None) as camera:
         yield camera, connection
 
 
 def fill(server: Service, slow: ClientConnection) -> None:
-    """Sends until no answer goes out any more."""
-    answered, quiet = -1.0, 0
-    while quiet < 40:
+    """Sends a frame after each answer, until none goes out any more."""
+    answered = -1.0
+    while (now := frames(server, "ok")) != answered:
+        answered, deadline = now, time.monotonic() + 3
         slow.send(KOALA)
-        before, answered = answered, frames(server, "ok")
-        quiet = quiet + 1 if answered == before else 0
+        while frames(server, "ok") == answered and time.monotonic() < deadline:
+            time.sleep(0.005)
 
 
 def send_until_slow(server: Service, slow: ClientConnection) -> None:
@@ -276,9 +279,11 @@ def test_one_who_never_reads_is_cut_off(models_dir: Path, monkeypatch: pytest.Mo
 
 def test_a_flood_is_refused_in_words(models_dir: Path) -> None:
     with serve(models_dir, threads=2, live_fps=5) as server, opened(server) as flooding, opened(server) as camera:
-        send_until_closed(flooding, b"x", 100_000)
+        send_until_closed(flooding, bytes(2000), 100_000)
         assert end_of(flooding) == (1008, too_often(20, 3).reason)
-        assert too_often(20, 3).reason == "rate: More than 20 frames a second came for 3 s. Send fewer."
+        assert (
+            too_often(20, 3).reason == "rate: More than 20 frames a second came for 3 s. Send fewer, or smaller ones."
+        )
         camera.send(KOALA)
         assert answer(camera)["frame"] == 1
         wait_for(lambda: ended(server, "rate") == 1)
@@ -293,15 +298,95 @@ def test_messages_that_are_no_frames_end_the_connection_in_words(server: Service
         send_until_closed(camera, bytes(4_000_001), 100)
         code, _ = end_of(camera)
         assert code == 1009
-    with opened(server) as camera:
-        send_until_closed(camera, (b"" for _ in range(1_000_000)), 1)
+    for piece, why in ((bytes(2000), (1009, "pieces: ")), (b"", (1008, "rate: "))):
+        with opened(server) as camera:
+            send_until_closed(camera, (piece for _ in range(1_000_000)), 1)
+            code, reason = end_of(camera)
+            assert (code, reason[: len(why[1])]) == why
+
+
+@pytest.mark.parametrize("small", [b"\x89\x80", b"\x8a\x80", b"\x82\x80"], ids=["pings", "pongs", "messages"])
+def test_what_is_small_is_counted_and_no_read_is_parsed_as_one(
+    server: Service, small: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    parsed: list[int] = []
+
+    def events_received(connection: ServerProtocol) -> list[Any]:
+        events = received(connection)
+        parsed.append(len(events))
+        return events
+
+    received = ServerProtocol.events_received
+    monkeypatch.setattr(ServerProtocol, "events_received", events_received)
+    raw = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
+    with opened(server, sock=raw, ping_interval=None) as camera:
+        raw.sendall((small + bytes(4)) * 40_000)
         code, reason = end_of(camera)
-        assert code == 1009 and reason.startswith("pieces: ")
+    assert code == 1008 and reason.startswith("rate: "), reason
+    assert sum(parsed) < 1000, parsed  # of a quarter of a megabyte
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_pieces_of_a_usual_size_are_not_counted(server: Service) -> None:
+    with opened(server) as camera:
+        for number in range(1, 31):
+            camera.send(KOALA[at : at + 4096] for at in range(0, len(KOALA), 4096))
+            assert answer(camera)["frame"] == number
+
+
+def test_large_frames_are_a_flood_sooner() -> None:
+    async def borne(size: int) -> int:
+        flood = Flood(5, 1000)
+        for number in range(1000):
+            try:
+                flood.count(size)
+            except Ended:
+                return number
+        return 1000
+
+    large, small = asyncio.run(borne(1000)), asyncio.run(borne(0))
+    assert 30 <= large < 45 and 60 <= small < 75
 
 
 def test_a_camera_that_sends_nothing_is_closed_in_words(models_dir: Path) -> None:
     with serve(models_dir, threads=1, stall_seconds=0.3) as server, opened(server) as camera:
         assert end_of(camera) == (1008, "idle: No frame came for 0.3 s.")
+
+
+def test_a_camera_that_waits_for_its_answer_is_not_idle() -> None:
+    async def test() -> tuple[Ended, Wire]:
+        wire, answered = Wire(), asyncio.Event()
+
+        async def look(_: bytes) -> dict[str, Any]:
+            await answered.wait()
+            return {"labels": []}
+
+        session = asyncio.create_task(Session(wire.socket(), look, LiveLimits(10**6, 30, 0.1, 5)).run())
+        wire.incoming.put_nowait({"type": "websocket.receive", "bytes": b"x"})
+        await asyncio.sleep(0.5)
+        assert not session.done()
+        answered.set()
+        return await session, wire
+
+    ended, wire = asyncio.run(test())
+    assert ended.why == "idle"
+    assert [each["type"] for each in wire.sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_without_a_lane_says_so(models_dir: Path) -> None:
+    with serve(models_dir, threads=1) as server, opened(server) as camera:
+        assert server.app
+        lanes = server.app.state.predictor.scheduler._lanes
+        lanes._take = None  # the thread fails when it asks for the next frame
+        camera.send(KOALA)
+        answer(camera)
+        lanes._threads[0].join(5)
+        camera.send(KOALA)
+        code, reason = end_of(camera)
+        assert code == 1011 and reason.startswith("not_ready: ") and "a worker" in reason
+        status, code, message = refusal(server)
+        assert (status, code) == (503, "not_ready") and "a worker" in message
 
 
 def test_memory_stays_flat(models_dir: Path, efficientnet: Artefact, classifier: OpenVinoClassifier) -> None:
@@ -356,6 +441,7 @@ def test_what_cannot_be_answered_is_refused_before_the_upgrade(
     for query, status, code in (
         ("?model=nothing", 404, "unknown_model"), ("?model=xception", 409, "model_missing"),
         ("?mode=dance", 422, "invalid_parameter"), ("?top_k=0", 422, "invalid_parameter"),
+        ("?top_k=21", 422, "invalid_parameter"),
         ("?mode=detect", 409, "model_missing"), ("?mode=detect%2Bclassify", 409, "model_missing"),
         ("?mode=detect+classify", 409, "model_missing"), ("?filter=2", 422, "invalid_parameter"),
     ):  # fmt: skip
@@ -406,6 +492,26 @@ def test_keys_tokens_and_revocation(models_dir: Path, tmp_path: Path, monkeypatc
             assert code == 1008 and reason.startswith("unauthorized: ")
             theirs.send(KOALA)
             assert answer(theirs)["frame"] == 2
+
+
+def test_a_key_may_hold_half_of_the_sessions(models_dir: Path, tmp_path: Path) -> None:
+    (key, sent), (other, other_sent) = new_key("the page"), new_key("another")
+    file = tmp_path / "keys.json"
+    file.write_bytes(replace(new_keys(), keys=(key, other)).encode())
+    first, second = ({"Authorization": f"Bearer {each}"} for each in (sent, other_sent))
+    with serve(models_dir, threads=1, live_sessions=3, keys_file=file) as server:
+        with opened(server, additional_headers=first):
+            status, code, message = refusal(server, additional_headers=first)
+            assert (status, code) == (429, "too_many_sessions")
+            assert message.startswith("1 live connections of this key are open")
+            with opened(server, additional_headers=second) as theirs:
+                theirs.send(KOALA)
+                assert answer(theirs)["frame"] == 1
+
+        def lets_in() -> bool:
+            return server.client.get("/v1/live", headers=first).status_code == 426
+
+        wait_for(lets_in)
 
 
 @pytest.mark.parametrize("drain", ["0", "2"])
@@ -499,6 +605,7 @@ def test_pings_of_one_who_does_not_read_are_not_hoarded(models_dir: Path, monkey
 
     handled = protocol.LiveProtocol.handle_ping
     monkeypatch.setattr(protocol.LiveProtocol, "handle_ping", handle_ping)
+    monkeypatch.setattr(protocol, "_MOST_SMALL", 10_000)
     ping = b"\x89\xfd\0\0\0\0" + bytes(125)
     with serve(models_dir, threads=1, live_fps=1000, live_write_seconds=60) as server, blind(server) as (slow, raw):
         fill(server, slow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -48,10 +48,9 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         predictor = app.state.predictor = Predictor(settings, store, metrics, early)
-        app.state.looks = _looks(settings, store, predictor)
         warm_up = asyncio.create_task(predictor.warm_up())
         follow = asyncio.create_task(predictor.follow())
-        with _fetching(app, settings):
+        with closing(_looks(settings, store, predictor)) as app.state.looks, _fetching(app, settings):
             async with _batches(app, settings, predictor, metrics):
                 yield
         follow.cancel()

@@ -60,9 +60,9 @@ class Decoder:
         self._on_decoded = on_decoded
         self._decode = decode
 
-    def pixels(self, read: Callable[[], bytes], spec: TransformSpec) -> Pixels:
+    def pixels(self, read: Callable[[], bytes], spec: TransformSpec, limits: ImageLimits | None = None) -> Pixels:
         """uint8[H,W,3] of what `read` returns. Blocks until there is room. Raises BadImage."""
-        return self._decode(read(), spec, self._limits, self._admit)
+        return self._decode(read(), spec, limits or self._limits, self._admit)
 
     def upright(self, frame: bytes, limits: ImageLimits) -> Pixels:
         """uint8[H,W,3] of a camera's frame, in its own size. Blocks until there is room. Raises BadImage."""

@@ -13,9 +13,10 @@ import structlog
 
 from backend.decoding import Decoder
 from backend.early import EarlyLoad
+from backend.live.limits import MOST_FILTERED
 from backend.metrics import Metrics
 from backend.settings import Settings
-from contract.transform import Pixels, TransformSpec
+from contract.transform import BadImage, ImageLimits, Pixels, TransformSpec, read_header
 from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.boxes import Detection, check_golden_boxes
@@ -183,24 +184,41 @@ class Predictor:
         self._metrics.answers.note(variant, predictions[0])
         return predictions
 
-    async def logits(self, variant: Variant, read: Callable[[], bytes], priority: Priority) -> Logits:
-        """float32[C] of the image that `read` returns; its place must have been reserved. Raises BadImage."""
+    async def logits(
+        self, variant: Variant, read: Callable[[], bytes], priority: Priority, limits: ImageLimits | None = None
+    ) -> Logits:
+        """float32[C] of the image that `read` returns; its place must have been reserved. Raises BadImage.
+
+        Without `limits` an image may be what the settings let images be.
+        """
         since = time.perf_counter() if priority is Priority.INTERACTIVE else None
-        make = partial(self._pixels, read, self.artefact(variant).card.transform, since)
+        make = partial(self._pixels, read, self.artefact(variant).card.transform, since, limits)
         return await self.scheduler.run_made(variant, make, priority)
 
-    def _pixels(self, read: Callable[[], bytes], spec: TransformSpec, since: float | None) -> Pixels:
+    async def frame_logits(self, variant: Variant, frame: bytes) -> Logits:
+        """The same of a camera's frame."""
+        return await self.logits(variant, lambda: frame, Priority.LIVE, self._settings.live_image_limits)
+
+    def _pixels(
+        self, read: Callable[[], bytes], spec: TransformSpec, since: float | None, limits: ImageLimits | None
+    ) -> Pixels:
         """In the thread that decodes."""
         if since is not None:
             self._metrics.queue_seconds.observe(time.perf_counter() - since)
-        return self._decoder.pixels(read, spec)
+        return self._decoder.pixels(read, spec, limits)
 
     def upright(self, frame: bytes) -> Pixels:
         """A camera's frame as it is, uint8[H,W,3]; in the thread that decodes. Raises BadImage."""
         return self._decoder.upright(frame, self._settings.live_image_limits)
 
     def denoised(self, denoise: Filter, frame: bytes) -> Pixels:
-        """The same, filtered."""
+        """The same, filtered. Raises BadImage."""
+        header = read_header(frame, TransformSpec(), self._settings.live_image_limits)
+        if header.width * header.height > MOST_FILTERED:
+            most = f"The filter takes frames up to {MOST_FILTERED / 1e6:.0f} megapixels"
+            raise BadImage(
+                "too_many_pixels", f"{most}, and this one is {header.width}×{header.height}; send smaller ones."
+            )
         return self._decoder.denoised(self.upright(frame), denoise)
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from backend.live.limits import LiveLimits
+from backend.live.limits import LONGEST_SIDE, LiveLimits
 from contract.keys import BadKeys, read_keys
 from contract.transform import ImageLimits
 from inference import engines
@@ -83,10 +83,14 @@ class Settings(BaseSettings):
     evaluation: Path | None = Field(
         None, description="file of the last evaluation (default: evaluation.json in the models' folder)"
     )
-    live_sessions: int = Field(16, ge=0, description="live connections at once; beyond it: 429")
+    live_sessions: int = Field(
+        default_factory=lambda so_far: min(16, so_far["queue_images"]),
+        ge=0,
+        description="live connections at once; beyond it: 429 (default: 16, or QUEUE_IMAGES where that is less)",
+    )
     live_frame_mb: float = Field(2, gt=0, le=25, description="size of one frame of a live connection, in MB")
     live_megapixels: float = Field(
-        9, gt=0, description="width × height of a frame that is filtered or that things are found on, in megapixels"
+        9, gt=0, description="width × height of one frame of a live connection, in megapixels"
     )
     live_fps: float = Field(30, gt=0, le=1000, description="frames a second that a live connection is answered")
     live_write_seconds: float = Field(5, gt=0, description="how long a live connection may leave an answer unread")
@@ -129,6 +133,13 @@ class Settings(BaseSettings):
             raise ValueError("a full request would never fit: it must not be above NINEFOLD_QUEUE_IMAGES")
         return images
 
+    @field_validator("live_sessions")
+    @classmethod
+    def _frames_fit_the_queue(cls, sessions: int, so_far: ValidationInfo) -> int:
+        if sessions > so_far.data.get("queue_images", sessions):
+            raise ValueError("each has a frame at work: it must not be above NINEFOLD_QUEUE_IMAGES")
+        return sessions
+
     @field_validator("fetch_ports")
     @classmethod
     def _are_ports(cls, ports: str) -> str:
@@ -153,8 +164,8 @@ class Settings(BaseSettings):
 
     @property
     def live_image_limits(self) -> ImageLimits:
-        """What a frame may be that is decoded in its own size."""
-        return ImageLimits(self.live_limits.frame_bytes, int(self.live_megapixels * 1e6))
+        """What a live connection's frame may be."""
+        return ImageLimits(self.live_limits.frame_bytes, int(self.live_megapixels * 1e6), LONGEST_SIDE)
 
     @property
     def ports_to_fetch_from(self) -> frozenset[int]:

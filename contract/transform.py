@@ -102,10 +102,14 @@ class BadImage(Exception):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is refused before any decoding: file size in bytes, and width × height in pixels."""
+    """What is refused before any decoding: file size in bytes, width × height in pixels, and the longer side.
+
+    What keeps all of a picture's length while it resamples (`TransformSpec.whole`) needs the last.
+    """
 
     max_bytes: int = 25_000_000
     max_pixels: int = 50_000_000
+    max_side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -310,6 +314,10 @@ def _open(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     if width * height > limits.max_pixels:
         image.close()
         raise _too_large(f"The picture is {width}×{height} ({width * height / 1e6:.0f} megapixels)", limits)
+    if limits.max_side is not None and max(width, height) > limits.max_side:
+        image.close()
+        message = f"The picture is {width}×{height}; {limits.max_side} pixels a side is the most. Send a smaller copy."
+        raise BadImage("too_many_pixels", message)
     return image
 
 

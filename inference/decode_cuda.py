@@ -19,10 +19,12 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from contract.transform import Admit, ImageLimits, Pixels, TransformSpec, read_header, to_pixels
+from contract.transform import Admit, Header, ImageLimits, Pixels, TransformSpec, read_header, to_pixels
 
 _MOST_PIXELS = 3840 * 2160
 """Larger pictures are decoded at a part of their size by `to_pixels`; here they would take twelve bytes a pixel."""
+_MOST_TIMES = 4
+"""How many times its shorter side the longer one may be: what is resized before the crop grows with that."""
 _ORIENTATION_TAG = 0x0112
 _LIMITS = ImageLimits()
 
@@ -49,7 +51,7 @@ class DeviceDecoder:
     ) -> Pixels:
         """As `to_pixels`: uint8[crop, crop, 3], in a buffer of its own. Raises BadImage, and nothing else."""
         header = read_header(data, spec, limits)
-        if header.format == "JPEG" and header.width * header.height <= _MOST_PIXELS and _is_plain(data):
+        if header.format == "JPEG" and _is_a_cameras(header) and _is_plain(data):
             try:
                 with admit(header.width * header.height):
                     return self._pixels(data, spec)
@@ -90,6 +92,12 @@ def _resized(pictures: torch.Tensor, size: list[int], spec: TransformSpec) -> to
     how = InterpolationMode(spec.interpolation)
     exact: torch.Tensor = functional.resize(pictures.float(), size, how, antialias=True)
     return (exact + 0.5).floor().clamp(0, 255).to(torch.uint8)
+
+
+def _is_a_cameras(header: Header) -> bool:
+    """Whether it has a size and a shape that cameras' frames have."""
+    shorter, longer = sorted((header.width, header.height))
+    return shorter * longer <= _MOST_PIXELS and longer <= _MOST_TIMES * shorter
 
 
 def _is_plain(data: bytes) -> bool:

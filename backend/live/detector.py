@@ -31,9 +31,9 @@ class LaneDetector:
         return self._variant.model
 
     async def find(self, frame: bytes) -> tuple[Pixels, list[Detection]]:
-        """The upright frame, uint8[H,W,3], and what is on it, the surest first.
+        """The upright frame, uint8[H,W,3], and what is on it, the surest first; its place must have been reserved.
 
-        Raises BadImage or WrongAnswer, which are the frame's; Overloaded or Closed.
+        Raises BadImage or WrongAnswer, which are the frame's; Closed.
         """
         card = self._predictor.artefact(self._variant).card
         upright: list[Pixels] = []
@@ -42,9 +42,7 @@ class LaneDetector:
             upright.append(self._decode(frame))
             return rgb_to_pixels(upright[0], card.transform)
 
-        scheduler = self._predictor.scheduler
-        with scheduler.reserve(1, Priority.LIVE):
-            answer = await scheduler.run_made(self._variant, make, Priority.LIVE)
+        answer = await self._predictor.scheduler.run_made(self._variant, make, Priority.LIVE)
         return upright[0], detections(_within(answer), card.labels, LEAST_SCORE, MOST_BOXES)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,18 +30,21 @@ from inference.tracks import Tracks
 
 __all__ = ["Looks", "soon"]
 
+THREADS = 2
+"""For what frames need beside the lanes: all sessions share them, and uploads have others."""
 OPEN_SECONDS = 5.0
 """How long a client may be kept waiting for its upgrade: many give up after ten."""
 
 
 @dataclass(frozen=True)
 class Looks:
-    """How frames may be looked at on this server."""
+    """How frames may be looked at on this server. To be closed."""
 
     predictor: Predictor
     detector: SharedDetector
     filter: SharedFilter
     trackers: Trackers
+    threads: Executor = field(default_factory=partial(ThreadPoolExecutor, THREADS, thread_name_prefix="live"))
 
     def check(self, mode: Mode, filtered: bool) -> None:
         """Loads nothing. Raises ApiError 409 where it is known that something is missing."""
@@ -61,8 +65,12 @@ class Looks:
             return _Classify(predictor, variant, k, decode if filtered else None)
         detector = LaneDetector(predictor, (await self.detector.load()).variant, decode)
         if mode is Mode.DETECT:
-            return _Detect(detector)
-        return _DetectAndClassify(detector, predictor, variant, await self.trackers.load())
+            return _Detect(detector, predictor)
+        return _DetectAndClassify(detector, predictor, variant, await self.trackers.load(), self.threads)
+
+    def close(self) -> None:
+        """Ends its threads, once no session is left."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def soon(making: Coroutine[None, None, Look]) -> Look:
@@ -104,7 +112,7 @@ class _Classify:
     async def _logits(self, frame: bytes) -> Logits:
         decode = self._decode
         if decode is None:
-            return await self._predictor.logits(self._variant, lambda: frame, Priority.LIVE)
+            return await self._predictor.frame_logits(self._variant, frame)
         spec = self._predictor.artefact(self._variant).card.transform
 
         def make() -> Pixels:
@@ -116,12 +124,14 @@ class _Classify:
 class _Detect:
     """Where things are, and what the detector calls them."""
 
-    def __init__(self, detector: LaneDetector) -> None:
+    def __init__(self, detector: LaneDetector, predictor: Predictor) -> None:
         self._detector = detector
+        self._predictor = predictor
 
     async def __call__(self, frame: bytes) -> Seen:
         """`boxes`, the surest first."""
-        _, found = await self._detector.find(frame)
+        with self._predictor.scheduler.reserve(1, Priority.LIVE):
+            _, found = await self._detector.find(frame)
         boxes = [_box(one, one.label, one.index, one.score) for one in found]
         return {"boxes": boxes, "detector": self._detector.name}
 
@@ -129,27 +139,30 @@ class _Detect:
 class _DetectAndClassify:
     """Where things are, and what the classifier calls each of them, steadily; all of a frame are one batch."""
 
-    def __init__(self, detector: LaneDetector, predictor: Predictor, variant: Variant, tracks: Tracks) -> None:
+    def __init__(
+        self, detector: LaneDetector, predictor: Predictor, variant: Variant, tracks: Tracks, threads: Executor
+    ) -> None:
         self._detector = detector
         self._predictor = predictor
         self._variant = variant
         self._tracks = tracks
+        self._threads = threads
 
     async def __call__(self, frame: bytes) -> Seen:
         """`boxes`, the one first that the detector is surest of; `probability` is the classifier's, over its track."""
-        rgb, found = await self._detector.find(frame)
-        card = self._predictor.artefact(self._variant).card
-        boxes = boxes_of(found)
+        run, card = asyncio.get_running_loop().run_in_executor, self._predictor.artefact(self._variant).card
         probabilities = np.empty((0, len(card.labels)))
-        if found:
-            # The crops take one place together: there are at most so many, and a session has one frame at work.
-            with self._predictor.scheduler.reserve(1, Priority.LIVE):
-                crops = await asyncio.to_thread(crop_pixels, rgb, boxes, MARGIN, card.transform)
+        # Frame and crops take one place together: crops are at most so many, and a session has one frame at work.
+        with self._predictor.scheduler.reserve(1, Priority.LIVE):
+            rgb, found = await self._detector.find(frame)
+            boxes = boxes_of(found)
+            if found:
+                crops = await run(self._threads, crop_pixels, rgb, boxes, MARGIN, card.transform)
                 logits = await self._predictor.scheduler.run(self._variant, crops, Priority.LIVE)
-            if not np.isfinite(logits).all():
-                raise WrongAnswer("The network's numbers for a thing on this frame are not finite: it has no answer.")
-            probabilities = softmax(logits)
-        numbers, steady = await asyncio.to_thread(self._tracks.update, boxes, probabilities)
+                if not np.isfinite(logits).all():
+                    raise WrongAnswer("The network's numbers for a thing on this frame are not finite: no answer.")
+                probabilities = softmax(logits)
+        numbers, steady = await run(self._threads, self._tracks.update, boxes, probabilities)
         rows = zip(found, numbers.tolist(), steady, strict=True)
         named = [_steady_box(one, number, means, card.labels) for one, number, means in rows]
         return {"boxes": named, "detector": self._detector.name}

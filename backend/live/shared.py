@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib.util import find_spec
+from time import monotonic
 
 import numpy as np
 import structlog
@@ -18,7 +19,7 @@ from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, DamagedArtefact
 from inference.card import BadCard, Card
 from inference.choice import ModelMissing
-from inference.classifier import DeviceLost
+from inference.classifier import DeviceLost, WrongAnswer
 from inference.detectors import resolve_detector
 from inference.devices import is_cuda
 from inference.filters import Filter, NoFilter
@@ -28,6 +29,8 @@ from inference.tracks import Tracks
 __all__ = ["SharedDetector", "SharedFilter", "Trackers"]
 
 log = structlog.get_logger()
+BAD_SECONDS = 60.0
+"""How long a detector that failed is not tried again; one with another card is at once."""
 
 
 class SharedDetector:
@@ -41,6 +44,7 @@ class SharedDetector:
         self._good: Card | None = None
         self._bad: Card | None = None
         self._why_bad = ""
+        self._bad_until = 0.0
         self._one_loads = asyncio.Lock()
 
     def check(self) -> Artefact:
@@ -52,7 +56,7 @@ class SharedDetector:
             raise _no_detector(str(error)) from None
         if artefact is None:
             raise _no_detector(f"{variant} has disappeared from this server.")
-        if artefact.card == self._bad:
+        if artefact.card == self._bad and monotonic() < self._bad_until:
             raise _no_detector(self._why_bad)
         return artefact
 
@@ -71,12 +75,15 @@ class SharedDetector:
             await self._predictor.try_out(artefact.variant)
         except (Overloaded, Closed, DeviceLost, MemoryError):
             raise
-        except Exception as error:
+        except (DamagedArtefact, WrongAnswer, BadCard) as error:
             log.exception("the detector is off", variant=str(artefact.variant))
-            self._bad, self._why_bad = artefact.card, str(error)
-            if not isinstance(error, DamagedArtefact | ModelMissing):  # they say what to do
+            self._bad, self._why_bad, self._bad_until = artefact.card, str(error), monotonic() + BAD_SECONDS
+            if not isinstance(error, DamagedArtefact):  # which says what to do
                 self._why_bad += f". Make it anew: ninefold models build {artefact.variant.model} --force"
             raise _no_detector(self._why_bad) from error
+        except Exception as error:  # says nothing against its files: too many are open, for one
+            log.exception("the detector cannot be loaded now", variant=str(artefact.variant))
+            raise _no_detector(f"{artefact.variant} could not be loaded this time: {error}") from error
 
 
 class SharedFilter:
@@ -104,15 +111,15 @@ class SharedFilter:
             if self._filter is None:
                 try:
                     self._filter = await asyncio.to_thread(self._tried)
-                except (
-                    NoFilter,
-                    ImportError,
-                    AttributeError,
-                ) as error:  # the last: an OpenCV without its contributions
+                except (NoFilter, ImportError, AttributeError) as error:  # the last: OpenCV without its contributions
                     log.exception("the filter is off")
                     self._why_not = str(error)
-                    self.check()
+                    raise _no_filter(self._why_not) from error
+                except MemoryError:
                     raise
+                except Exception as error:  # of OpenCV, of the driver, of the system: it may pass
+                    log.exception("the filter cannot be loaded now")
+                    raise _no_filter(str(error)) from error
         return self._filter
 
     def _tried(self) -> Filter:
@@ -135,7 +142,9 @@ class Trackers:
         self.check()
         try:
             return await asyncio.to_thread(Tracks)
-        except ImportError as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # also of what norfair imports
             log.exception("the tracker is off")
             raise _no_tracker(str(error)) from error
 

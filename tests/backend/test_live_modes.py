@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import subprocess
 import sys
 import threading
@@ -14,13 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
+from websockets.exceptions import InvalidStatus
 
 from backend.decoding import _FILTER_LAYERS, Decoder
-from backend.live import looking
+from backend.live import looking, shared
 from backend.live.detector import LaneDetector
 from backend.live.sessions import Sessions
 from backend.metrics import Metrics
@@ -36,6 +39,7 @@ from inference.detectors import FAKE_DETECTOR
 from inference.filters import GuidedFilter, NoFilter
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.scheduler import Overloaded, Priority
+from inference.tracks import Tracks
 from tests import pictures
 from tests.cameras import answer, end_of, opened, refusal
 from tests.detectors import fake_detector
@@ -86,6 +90,14 @@ def ask(service: Service, query: str, *frames: bytes) -> list[dict[str, Any]]:
             camera.send(frame)
             answers.append(answer(camera))
     return answers
+
+
+def refused_once(service: Service, query: str) -> tuple[int, str, str]:
+    """Status, code and message of an attempt; a GET need not say the same."""
+    with pytest.raises(InvalidStatus) as refused, opened(service, query):
+        pass
+    error = json.loads(refused.value.response.body)["error"]
+    return refused.value.response.status_code, error["code"], error["message"]
 
 
 # -- what is answered --------------------------------------------------------------------------------------------
@@ -224,16 +236,64 @@ def test_things_that_cannot_be_called_anything_are_an_error_of_the_frame(
         assert len(answer(camera)["boxes"]) == 2
 
 
-def test_frames_that_are_decoded_as_they_are_have_a_limit_of_their_own(
-    serving: Service, detectors: ArtefactStore
-) -> None:
-    large = pictures.jpeg(size=(1200, 1000))
-    for query in ("?filter=1", "?mode=detect"):
-        refused, got = ask(serving, query, large, KOALA)
-        error = refused["error"]
-        assert error["code"] == "too_many_pixels" and "1 megapixels is the most" in error["message"]
+def test_frames_have_limits_of_their_own(serving: Service, detectors: ArtefactStore) -> None:
+    large, long = pictures.jpeg(size=(1200, 1000)), pictures.encode(Image.new("RGB", (1, 16_385)), "PNG")
+    assert serving.predict(("large.jpg", large), ("long.png", long))[1]["predictions"]
+    for query in ("", "?filter=1", "?mode=detect", f"?mode={BOTH}"):
+        *refused, got = ask(serving, query, large, long, KOALA)
+        words = ("1 megapixels is the most", "16384 pixels a side is the most")
+        for error, said in zip((each["error"] for each in refused), words, strict=True):
+            assert error["code"] == "too_many_pixels" and said in error["message"], query
         assert "error" not in got
-    assert "labels" in ask(serving, "", large)[0]
+
+
+def test_filtered_frames_have_a_smaller_one(
+    serving: Service, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = pictures.jpeg(size=(100, 100)), pictures.jpeg(size=(101, 100))
+    monkeypatch.setattr("backend.predictor.MOST_FILTERED", 10_000)
+    for query in ("?filter=1", "?mode=detect&filter=1"):
+        refused, got = ask(serving, query, large, small)
+        assert refused["error"]["code"] == "too_many_pixels" and "error" not in got
+        assert refused["error"]["message"].startswith("The filter takes frames up to ")
+    assert "error" not in ask(serving, "", large)[0]
+
+
+def test_frames_take_threads_and_a_place_of_their_own(
+    own_dir: Path, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    update = Tracks.update
+
+    def noted(name: str) -> None:
+        threads.append(name.rpartition("_")[0])
+
+    def cropped(*given: Any) -> Any:
+        noted(threading.current_thread().name)
+        return crop_pixels(*given)
+
+    def updated(tracks: Tracks, *given: Any) -> Any:
+        noted(threading.current_thread().name)
+        return update(tracks, *given)
+
+    monkeypatch.setattr(looking, "crop_pixels", cropped)
+    monkeypatch.setattr(Tracks, "update", updated)
+    with serve(own_dir, threads=1) as server:
+        assert server.app
+        scheduler, looks = server.app.state.predictor.scheduler, server.app.state.looks
+        reserve, places = scheduler.reserve, []
+
+        def reserved(images: int, priority: Priority) -> Any:
+            places.append((images, priority))
+            return reserve(images, priority)
+
+        with opened(server, f"?mode={BOTH}") as camera:
+            monkeypatch.setattr(scheduler, "reserve", reserved)
+            camera.send(KOALA)
+            assert len(answer(camera)["boxes"]) == 2
+    assert threads == ["live", "live"] and places == [(1, Priority.LIVE)]
+    with pytest.raises(RuntimeError, match="shutdown"):
+        looks.threads.submit(print)
 
 
 # -- what is missing ---------------------------------------------------------------------------------------------
@@ -286,6 +346,37 @@ def test_a_detector_may_be_added_damaged_and_mended_while_the_server_runs(
     assert (status, code) == (409, "model_missing") and "cannot be read" in message
 
 
+def test_a_detector_whose_files_are_put_back_is_tried_again(
+    serving: Service, detectors: ArtefactStore, own_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = own_dir / FAKE_DETECTOR / "fp32" / "model.xml"
+    fake_detector(detectors, (LEFT,), LABELS, rows=3)
+    good = network.read_bytes()
+    network.write_bytes(good + b" ")
+    assert refusal(serving, "?mode=detect")[:2] == (409, "model_missing")
+    network.write_bytes(good)
+    assert refusal(serving, "?mode=detect")[:2] == (409, "model_missing")  # for a minute
+    later = time.monotonic() + shared.BAD_SECONDS
+    monkeypatch.setattr(shared, "monotonic", lambda: later)
+    assert serving.client.get("/v1/live?mode=detect").status_code == 426
+    assert len(ask(serving, "?mode=detect", KOALA)[0]["boxes"]) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("the driver said no")])
+def test_what_says_nothing_against_a_detector_is_not_remembered(
+    own_dir: Path, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def fails(predictor: Predictor, variant: Variant) -> Any:
+        raise error
+
+    with serve(own_dir, threads=1) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(Predictor, "try_out", fails)
+            status, code, message = refused_once(server, "?mode=detect")
+        assert (status, code) == (409, "model_missing") and str(error) in message
+        assert len(ask(server, "?mode=detect", KOALA)[0]["boxes"]) == 2
+
+
 def test_a_detector_that_misjudges_its_golden_image_is_refused(serving: Service, detectors: ArtefactStore) -> None:
     artefact = fake_detector(detectors, (LEFT,), LABELS)
     expected = (Expected("left", 0, 0.9, (0.0, 0.5, 0.5, 1.0)),)
@@ -325,6 +416,24 @@ def test_a_filter_that_cannot_be_loaded_is_said_in_words(
     with serve(own_dir, threads=1) as server:
         status, code, message = refusal(server, "?filter=1")  # the second time, by GET, it is known
         assert (status, code) == (409, "filter_missing") and str(error) in message
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no stream"), OSError(24, "Too many open files"), cv2.error("no")])
+def test_a_filter_and_a_tracker_that_cannot_be_loaded_this_time_are_tried_again(
+    serving: Service, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(**_: Any) -> Any:
+        raise error
+
+    assert serving.app
+    monkeypatch.setattr(serving.app.state.looks.filter, "_filter", None)
+    for query, code in (("?filter=1", "filter_missing"), (f"?mode={BOTH}", "tracker_missing")):
+        with monkeypatch.context() as patched:
+            patched.setattr(engines, "load_filter", fails)
+            patched.setattr(shared, "Tracks", fails)
+            status, said, message = refused_once(serving, query)
+        assert (status, said) == (409, code) and str(error) in message
+        assert "error" not in ask(serving, query, KOALA)[0]
 
 
 def test_who_is_let_in_while_the_server_stops_is_closed_in_words(

@@ -32,3 +32,10 @@ def test_a_full_request_must_fit_into_the_queue() -> None:
     with pytest.raises(ValidationError, match="NINEFOLD_QUEUE_IMAGES"):
         Settings(max_images=37)
     assert Settings(max_images=37, queue_images=37).max_images == 37
+
+
+def test_the_frames_of_all_live_connections_must_fit_into_the_queue() -> None:
+    with pytest.raises(ValidationError, match="NINEFOLD_QUEUE_IMAGES"):
+        Settings(live_sessions=37)
+    assert Settings(live_sessions=37, queue_images=37).live_sessions == 37
+    assert Settings(queue_images=9).live_sessions == 9 and Settings().live_sessions == 16

@@ -179,6 +179,14 @@ def test_too_many_pixels_is_known_from_the_header() -> None:
     assert bad.code == "too_many_pixels" and "8000×8000" in bad.message
 
 
+def test_a_side_may_have_a_limit_of_its_own() -> None:
+    for size in ((1, 101), (101, 1)):
+        strip = pictures.encode(Image.new("RGB", size), "PNG")
+        bad = refusal(strip, max_side=100)
+        assert bad.code == "too_many_pixels" and "100 pixels a side is the most" in bad.message
+        assert to_pixels(strip, SPEC, ImageLimits(max_side=101)).shape == to_pixels(strip, SPEC).shape
+
+
 def test_pillows_own_bomb_error_is_ours_too() -> None:
     assert refusal(pictures.png_of_size(60_000, 60_000)).code == "too_many_pixels"
 

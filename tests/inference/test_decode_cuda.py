@@ -68,6 +68,8 @@ def test_a_picture_that_no_camera_sends_gets_the_processors_pixels(decode: Devic
         turned(KOALA, 6),
         jpeg(64, 48, "CMYK"),
         jpeg(3841, 2161),
+        jpeg(100, 401),
+        jpeg(401, 100),
         pictures.encode(pictures.photo(), "PNG"),
     ):
         assert (decode(data, TransformSpec()) == to_pixels(data, TransformSpec())).all()

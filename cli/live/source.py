@@ -98,8 +98,8 @@ class File:
 
     @property
     def missing(self) -> int:
-        """0 also where it is no more than `total` is off without harm. Frames that follow each other at uneven times
-        make a container's count a guess: then the time that was reached counts."""
+        """0 before the end, and where `total` may just be a little wrong. Of frames at uneven times a container's count
+        is a guess: then the time that was reached counts."""
         if not self.over or not self.total:
             return 0
         missing = self.total - max(self._read, round(self._reached * self.fps) + 1)

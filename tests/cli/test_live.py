@@ -505,6 +505,10 @@ def test_a_codec_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(NoFilm, match="writes no zzzz of 64×48 at 10 frames a second"):
         film.put(Frame(1, grey(100, (64, 48)), 0, 0))
     assert film.finish() is None and names(tmp_path) == []
+    monkeypatch.setattr(films, "CODEC", "no four letters")
+    with pytest.raises(TypeError):
+        film.put(Frame(1, grey(100, (64, 48)), 0, 0))
+    assert film.finish() is None and names(tmp_path) == []
 
 
 def test_ctrl_c_ends_it_with_a_film_that_can_be_played_and_says_what_was_done(models_dir: Path, tmp_path: Path) -> None:
@@ -548,7 +552,7 @@ def hang(self, rgb):
     if len(calls) == 9:
         print("hangs", flush=True)
     if len(calls) >= 9:
-        threading.Event().wait()
+        threading.Event().wait(90)
     return find(self, rgb)
 
 Looking.find = hang

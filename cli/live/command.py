@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.console import err, fail, out, printable, say
+from cli.console import complain, err, fail, out, printable, say
 from cli.options import DEFAULT_DIR, Device, ModelsDir
 from cli.server import CannotAnswer
 from inference.classifier import WrongAnswer
@@ -32,7 +34,8 @@ HELP = (
     "file every frame is looked at; of a camera or a stream the newest, and the others are counted as dropped.\n\n"
     "The frames are shown in a window with what was seen, or written to an mp4 (-o). Ctrl-C, q or Escape ends it.\n\n"
     "Exit code 1: it broke off, and said why; 2: nothing was looked at; 130: a file was stopped by Ctrl-C before its "
-    "end. What was written until then can be played."
+    "end, or anything by a second Ctrl-C, which does not wait for the frames at work. What was written until then can "
+    "be played."
 )
 _WINDOW = "ninefold live"
 
@@ -87,7 +90,7 @@ def live(  # noqa: PLR0913, PLR0917  # one for each word of the command
     except CannotAnswer as error:
         fail(printable(str(error)))
     except KeyboardInterrupt:
-        fail("stopped before the first frame", code=130)
+        fail("stopped", code=130)
 
 
 def _live(asked: _Asked, parts: Parts) -> None:
@@ -101,20 +104,18 @@ def _live(asked: _Asked, parts: Parts) -> None:
         source = open_source(asked.source, awake.set)
     except NoSource as error:
         raise CannotAnswer(str(error)) from error
-    try:
+    with ExitStack() as until_it_runs:
+        until_it_runs.callback(source.close)
         sink = _sink(asked, source)
         with err.status("Loading …"):
             looking = load(parts, asked.denoise)
-        tally = Tally()
-        problem = _run(asked, source, looking, sink, tally, awake)
-    finally:
-        source.close()
+        until_it_runs.pop_all()
+    tally = Tally()
+    written, problem = _run(asked, source, looking, sink, tally, awake)
     if not (tally.frames or tally.stopped or problem):
         raise CannotAnswer(f"{public(asked.source)} has no frame that OpenCV can read")
-    written, not_written = _finished(sink)
-    problem = problem or not_written
     _show(asked, parts, tally, written)
-    _end(asked, source, tally, written, problem)
+    _end(asked, source, tally, problem)
 
 
 def _sink(asked: _Asked, source: Source) -> Film | Screen:
@@ -134,37 +135,48 @@ def _sink(asked: _Asked, source: Source) -> Film | Screen:
         raise CannotAnswer(str(error)) from error
 
 
-def _run(  # the parts of a run
+def _run(
     asked: _Asked, source: Source, looking: Looking, sink: Film | Screen, tally: Tally, awake: threading.Event
-) -> str | None:
-    """Runs it; what it broke off for, in words."""
+) -> tuple[str | None, str | None]:
+    """Runs it and, whatever ends that, lets go of the source and finishes the film.
+
+    Returns what was written, and what it broke off for, in words.
+    """
     from cli.live.film import NoFilm  # noqa: PLC0415
     from cli.live.loading import lanes  # noqa: PLC0415
     from cli.live.progress import telling  # noqa: PLC0415
     from cli.live.run import run  # noqa: PLC0415
 
     total = min((count for count in (source.total, asked.most) if count), default=None)
-    try:
-        with _ctrl_c(tally, awake), telling(total) as tell:
-            run(source, looking, sink, tally, awake, lanes(asked.device), asked.most, tell)
-    except (WrongAnswer, NoFilm) as error:
-        return str(error)
-    except KeyboardInterrupt:  # the second: it is not even waited for the frames at work
-        tally.stopped = True
-    finally:
-        tally.end()
-    return None
+    problem = None
+    with _ctrl_c(tally):
+        try:
+            with telling(total) as tell:
+                run(source, looking, sink, tally, awake, lanes(asked.device), asked.most, tell)
+            if sink.closed and not tally.frames:
+                problem = "the window was closed before the first frame"
+        except (WrongAnswer, NoFilm) as error:
+            problem = str(error)
+        finally:
+            tally.end()
+            try:
+                source.close()
+            finally:
+                written, not_written = _finished(asked, sink)
+    return written, problem or not_written or _broken_off(source, tally)
 
 
 @contextmanager
-def _ctrl_c(tally: Tally, awake: threading.Event) -> Iterator[None]:
-    """Lets the first Ctrl-C (or SIGTERM) end the run after the frames that are at work, and the second at once."""
+def _ctrl_c(tally: Tally) -> Iterator[None]:
+    """Lets the first Ctrl-C (or SIGTERM) end the run after the frames that are at work, and the second without them.
+
+    Neither raises anything: what comes after the run, the end of the film, goes on to its own end. Nor do they wake
+    the loop, which looks by itself: a signal may come while the event that would do it is locked.
+    """
 
     def stop(*_: object) -> None:
-        tally.stopped = True
-        awake.set()
-        for each in before:
-            signal.signal(each, signal.default_int_handler)
+        if tally.ended is None:
+            tally.hurried, tally.stopped = tally.stopped, True
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -174,14 +186,25 @@ def _ctrl_c(tally: Tally, awake: threading.Event) -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _finished(sink: Film | Screen) -> tuple[str | None, str | None]:
-    """What was written, in words, or why nothing was."""
+def _finished(asked: _Asked, sink: Film | Screen) -> tuple[str | None, str | None]:
+    """What was written, in words, which are said on standard error; or why nothing was."""
     from cli.live.film import NoFilm  # noqa: PLC0415
 
+    written, problem = None, None
     try:
-        return sink.finish(), None
+        written = sink.finish()
     except NoFilm as error:
-        return None, str(error)
+        problem = str(error)
+    if asked.output is not None:
+        say(printable(f"Written: {written}" if written else f"{asked.output} was not written."))
+    return written, problem
+
+
+def _broken_off(source: Source, tally: Tally) -> str | None:
+    """What is to be said of a file that ended before its end."""
+    if tally.stopped or not tally.frames or not source.missing:
+        return None
+    return f"the video broke off: it says it has {source.total:,} frames, and {tally.frames:,} could be read"
 
 
 def _show(asked: _Asked, parts: Parts, tally: Tally, written: str | None) -> None:
@@ -207,10 +230,13 @@ def _show(asked: _Asked, parts: Parts, tally: Tally, written: str | None) -> Non
         out.print(table(found))
 
 
-def _end(asked: _Asked, source: Source, tally: Tally, written: str | None, problem: str | None) -> None:
-    """What became of the film, and why it ended, on standard error; the exit code."""
-    if asked.output is not None:
-        say(printable(f"Written: {written}" if written else f"{asked.output} was not written."))
+def _end(asked: _Asked, source: Source, tally: Tally, problem: str | None) -> None:
+    """Why it ended, on standard error; the exit code."""
+    if tally.hurried:
+        complain(f"stopped after {tally.frames:,} frames; those at work were not waited for")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)  # else Python would wait for their threads
     if problem:
         fail(printable(problem), code=1 if tally.frames else 2)
     if tally.stopped and not source.live:

@@ -17,7 +17,8 @@ __all__ = ["CODEC", "Film", "NoFilm"]
 
 CODEC = "mp4v"
 """MPEG-4 Part 2: what OpenCV's own ffmpeg always has. H.264 it has not, for want of a licence."""
-_LONGEST_GAP_SECONDS = 5.0
+_LONGEST_GAP_SECONDS = 10.0
+"""As long as a stream may pause; who was halted for an hour wants no hour of one frame."""
 
 
 class NoFilm(Exception):
@@ -25,8 +26,9 @@ class NoFilm(Exception):
 
 
 class Film:
-    """`target`: an .mp4. `fps`: of the source. Frames of a camera (`live`) are repeated until the next one's time, so
-    that a film of a minute lasts a minute. Raises NoFilm where nothing could be written there."""
+    """`target`: an .mp4. `fps`: of the source. Frames of a camera (`live`) are repeated until the next one's time, or
+    left out where several come in the time of one, so that a film of a minute lasts a minute; a pause of more than ten
+    seconds is cut to that. Raises NoFilm where nothing could be written there."""
 
     stage = "write"
     closed = False
@@ -50,9 +52,12 @@ class Film:
         if (bgr.shape[1], bgr.shape[0]) != self._size:  # a stream may change it; OpenCV would leave such frames out
             bgr = np.asarray(cv2.resize(bgr, self._size), dtype=np.uint8)
         if self._live and self._last is not None:
-            gap = round((frame.came - self._began) * self._fps) - self.frames
-            for _ in range(min(gap, round(_LONGEST_GAP_SECONDS * self._fps))):
+            gap = self._gap(frame.came)
+            for _ in range(gap):
                 self._write(self._last)
+            if gap < 0:  # its place is taken; the next one may have a gap to fill with it
+                self._last = bgr
+                return
         self._last = bgr
         self._write(bgr)
 
@@ -62,6 +67,8 @@ class Film:
     def finish(self) -> str | None:
         """Ends the film and gives it its name; what was written, in words (None: nothing was). Raises NoFilm."""
         if self._writer is None or self._part is None:
+            if self._part is not None:  # it was named, and could not be begun
+                self._part.unlink(missing_ok=True)
             return None
         self._writer.release()
         self._writer = None
@@ -79,6 +86,13 @@ class Film:
             if self._part is not None:
                 self._part.unlink(missing_ok=True)
         return f"{self._target} ({self.frames:,} frames)"
+
+    def _gap(self, came: float) -> int:
+        """How many frames are missing before one that came then. Negative: so many are there already."""
+        gap, most = round((came - self._began) * self._fps) - self.frames, round(_LONGEST_GAP_SECONDS * self._fps)
+        if gap > most:
+            self._began += (gap - most) / self._fps
+        return min(gap, most)
 
     def _open(self, width: int, height: int) -> None:
         try:

@@ -27,7 +27,7 @@ class Parts:
         if why := engines.why_not(device):
             raise CannotAnswer(why)
         self.device = device
-        self.detector = None if mode is Mode.CLASSIFY else _detector(store, detector)
+        self.detector = None if mode is Mode.CLASSIFY else _detector(store, detector, device)
         self.classifier = None if mode is Mode.DETECT else artefact_for(store, model, precision, device)
 
     def __str__(self) -> str:
@@ -56,9 +56,9 @@ def _loaded(artefact: Artefact | None, device: str) -> Loaded | None:
     return Loaded(artefact, engines.load(artefact, device=device)) if artefact else None
 
 
-def _detector(store: ArtefactStore, name: str | None) -> Artefact:
+def _detector(store: ArtefactStore, name: str | None, device: str) -> Artefact:
     try:
-        variant = resolve_detector(store, name)
+        variant = resolve_detector(store, name, device)
         artefact = store.get(variant)
     except (ModelMissing, ModelUnknown, BadCard) as error:
         raise CannotAnswer(str(error)) from error

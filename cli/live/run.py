@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Protocol
 
 from cli.live.drawing import draw
@@ -43,19 +44,20 @@ def run(  # noqa: PLR0913, PLR0917  # the parts of a run
     most: int | None = None,
     told: Callable[[Tally], object] = lambda _: None,
 ) -> None:
-    """Until the source is over, `most` frames were taken, the sink is closed or `tally.stopped` was set from outside.
+    """Until the source is over, `most` frames were taken, the sink is closed or `tally.stopped` was set from outside;
+    with `tally.hurried` at once, and frames at work are left to their threads.
 
     So many frames as there are `lanes` are looked at at once. `awake` is set by whoever has news. Raises WrongAnswer,
     and what the sink raises.
     """
     waiting: deque[tuple[Frame, Future[tuple[float, Found]]]] = deque()
-    taken = 0
-    with ThreadPoolExecutor(lanes, "looking") as pool:
-        while True:
+    taken, dropped_before = 0, source.dropped  # a camera gives frames while networks are loaded
+    with _threads(lanes, tally) as pool:
+        while not tally.hurried:
             while waiting and waiting[0][1].done():
                 shown, done = waiting.popleft()
                 _show(shown, *done.result(), looking, sink, tally)
-                tally.dropped = source.dropped
+                tally.dropped = source.dropped - dropped_before
                 told(tally)
             enough = tally.stopped or sink.closed or taken == most
             if not waiting and (enough or source.over):
@@ -70,6 +72,15 @@ def run(  # noqa: PLR0913, PLR0917  # the parts of a run
                 awake.wait(_AWAKE_SECONDS)
                 awake.clear()
                 sink.idle()
+
+
+@contextmanager
+def _threads(lanes: int, tally: Tally) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(lanes, "looking")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=not tally.hurried, cancel_futures=True)
 
 
 def _look(looking: Looking, frame: Frame) -> tuple[float, Found]:

@@ -27,6 +27,8 @@ __all__ = ["Capture", "File", "Frame", "Newest", "NoSource", "Source", "open_sou
 OPEN_SECONDS, READ_SECONDS = 10, 10
 """How long a stream may take to begin, and to give its next frame."""
 USUAL_FPS, MOST_FPS = 30.0, 240.0
+_LOOSE_FRAMES, _LOOSE_SHARE = 2, 0.01
+"""How far a file's own count may be off."""
 
 
 class NoSource(Exception):
@@ -50,16 +52,23 @@ class Capture(Protocol):
     def read(self) -> tuple[bool, Any]:
         """Whether there was a frame, and uint8[H,W,3], BGR."""
 
+    def get(self, what: int) -> float:
+        """One of OpenCV's properties."""
+
     def release(self) -> None:
         """Lets go of it."""
 
 
 class Source(Protocol):
-    """Frames, one after the other."""
+    """Frames, one after the other. `total`: how many it says it has."""
 
     fps: float
     total: int | None
     dropped: int
+
+    @property
+    def missing(self) -> int:
+        """How many of them did not come before its end."""
 
     @property
     def live(self) -> bool:
@@ -85,7 +94,16 @@ class File:
         self.fps, self.total, self.dropped = fps, total, 0
         self.over = False
         self._capture = capture
-        self._read = 0
+        self._read, self._reached = 0, 0.0
+
+    @property
+    def missing(self) -> int:
+        """0 before the end, and where `total` may just be a little wrong. Of frames at uneven times a container's count
+        is a guess: then the time that was reached counts."""
+        if not self.over or not self.total:
+            return 0
+        missing = self.total - max(self._read, round(self._reached * self.fps) + 1)
+        return missing if missing > max(_LOOSE_FRAMES, _LOOSE_SHARE * self.total) else 0
 
     def take(self) -> Frame | None:
         """The next frame, or None at the end."""
@@ -95,6 +113,8 @@ class File:
             self.over = True
             return None
         self._read += 1
+        if self.total:
+            self._reached = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         came = time.perf_counter()
         return Frame(self._read, rgb, came, came - begun)
 
@@ -106,7 +126,7 @@ class File:
 class Newest:
     """A camera or a stream: a thread reads all that comes and keeps the newest. `told` is called when there is news."""
 
-    live = True
+    live, missing = True, 0
 
     def __init__(self, capture: Capture, fps: float = USUAL_FPS, told: Callable[[], object] = lambda: None) -> None:
         self.fps, self.dropped = fps, 0
@@ -141,20 +161,26 @@ class Newest:
             self._capture.release()
 
     def _read(self) -> None:
-        while not self._closing.is_set():
-            begun = time.perf_counter()
-            rgb = _rgb(self._capture)
+        try:
+            while not self._closing.is_set() and self._read_one():
+                self._told()
+        finally:  # also where OpenCV raises: nobody would wait for another frame in vain
             with self._lock:
-                if rgb is None:
-                    self._ended = True
-                else:
-                    self.dropped += self._newest is not None
-                    self._came += 1
-                    came = time.perf_counter()
-                    self._newest = Frame(self._came, rgb, came, came - begun)
+                self._ended = True
             self._told()
-            if rgb is None:
-                return
+
+    def _read_one(self) -> bool:
+        """Whether there was one."""
+        begun = time.perf_counter()
+        rgb = _rgb(self._capture)
+        if rgb is None:
+            return False
+        with self._lock:
+            self.dropped += self._newest is not None
+            self._came += 1
+            came = time.perf_counter()
+            self._newest = Frame(self._came, rgb, came, came - begun)
+        return True
 
 
 def open_source(name: str, told: Callable[[], object] = lambda: None) -> Source:

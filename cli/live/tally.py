@@ -28,13 +28,17 @@ _RECENT = 30
 
 @dataclass
 class Tally:
-    """`frames`: answered and shown. `dropped`: gave way to newer ones. `seen`: by label, the frames with it."""
+    """`frames`: answered and shown. `dropped`: gave way to newer ones. `seen`: by label, the frames with it.
+
+    `stopped`: it was asked to end before its time; `hurried`: once more, so that frames at work are not waited for.
+    """
 
     begun: float = field(default_factory=time.perf_counter)
     ended: float | None = None
     frames: int = 0
     dropped: int = 0
     stopped: bool = False
+    hurried: bool = False
     seen: Counter[str] = field(default_factory=Counter)
     latency: dict[str, DDSketch] = field(default_factory=dict)
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))

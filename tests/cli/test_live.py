@@ -14,8 +14,9 @@ import tkinter
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, partialmethod
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,22 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner, Result
 
 from cli.live import film as films
+from cli.live import screen
 from cli.live.drawing import colour_of, draw, thickness
 from cli.live.film import Film, NoFilm
+from cli.live.loading import Parts
 from cli.live.looking import Found, Loaded, Looking, Thing
 from cli.live.run import run
 from cli.live.source import File, Frame, Newest
 from cli.live.tally import Tally
 from cli.main import app
+from cli.server import CannotAnswer
 from contract.transform import crop_pixels, rgb_to_pixels, to_pixels
+from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.boxes import MARGIN, Detection
 from inference.classifier import softmax
+from inference.detectors import Mode
 from inference.openvino_classifier import OpenVinoClassifier
 from tests import pictures
 from tests.detectors import fake_detector
@@ -272,11 +278,13 @@ class Counting:
 
 
 class Scripted:
-    """A cv2.VideoCapture of greys, one a level; after those `then` is waited for, and there are no more."""
+    """A cv2.VideoCapture of greys, one a level; after those `then` is waited for, and there are `then_levels`."""
 
-    def __init__(self, levels: list[int], then: threading.Event | None = None) -> None:
+    def __init__(
+        self, levels: list[int], then: threading.Event | None = None, then_levels: tuple[int, ...] | list[int] = ()
+    ) -> None:
         self._levels = list(levels)
-        self._then = then
+        self._then, self._then_levels = then, list(then_levels)
         self.released = False
 
     def read(self) -> tuple[bool, Any]:
@@ -284,7 +292,10 @@ class Scripted:
             return True, grey(self._levels.pop(0), (8, 8))
         if self._then:
             self._then.wait(10)
-        return False, None
+        return (True, grey(self._then_levels.pop(0), (8, 8))) if self._then_levels else (False, None)
+
+    def get(self, what: int) -> float:
+        return 0.0
 
     def release(self) -> None:
         self.released = True
@@ -323,6 +334,37 @@ def test_of_a_camera_the_newest_frame_wins() -> None:
     assert source.over and camera.released
 
 
+def test_what_a_camera_gave_before_the_run_is_not_counted_as_dropped() -> None:
+    wait = threading.Event()
+    camera = Scripted([10, 20, 30, 40], wait, then_levels=[50, 60, 70])
+    source = Newest(camera, 30)
+    while source.dropped < 3:
+        time.sleep(0.01)
+
+    class Looks(Slow):
+        def find(self, rgb: np.ndarray) -> Found:
+            wait.set()
+            while not source._ended:  # three come meanwhile
+                time.sleep(0.01)
+            return Found(boxes=[Detection((0, 0, 1, 1), "a thing", int(rgb[0, 0, 0]), 1.0)])
+
+    looking, tally = Looks(), Tally()
+    run(source, looking, Counting(), tally, threading.Event(), lanes=1)  # type: ignore[arg-type]
+    source.close()
+    assert (looking.shown, tally.dropped) == ([40, 70], 2)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_camera_that_opencv_chokes_on_has_ended() -> None:
+    camera = Scripted([])
+    camera.read = lambda: (True, None)  # type: ignore[method-assign]  # a frame that is none
+    source, sink, tally = Newest(camera), Counting(), Tally()
+    source._reader.join(10)
+    assert source.over
+    run(source, Slow(), sink, tally, threading.Event(), lanes=1)  # type: ignore[arg-type]
+    assert tally.frames == 0
+
+
 class Stream(BaseHTTPRequestHandler):
     """A camera on the network: JPEGs one after the other, `frames` of them, one every `pause` seconds."""
 
@@ -359,16 +401,20 @@ def streaming(jpeg: bytes, frames: int) -> Iterator[str]:
         server.server_close()
 
 
-def test_of_a_stream_the_newest_frames_are_looked_at_and_the_others_counted(models_dir: Path, tmp_path: Path) -> None:
+def test_of_a_stream_the_newest_frames_are_looked_at_and_the_others_counted(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_each_find(monkeypatch, lambda _: time.sleep(0.1))
     jpeg = pictures.encode(Image.fromarray(frame_of("koala.jpg")))
     with streaming(jpeg, 5000) as address:
         result = ninefold(address, "--frames", 8, "--json", "-o", tmp_path / "o.mp4", "--models-dir", models_dir)
     assert result.exit_code == 0, result.stderr
     found = figures(result)
     assert found["frames"] == 8 and found["seen"] == {"koala": 8}
-    assert found["dropped"] > 0  # a hundred a second come
+    assert found["dropped"] >= 8  # a hundred a second come, and ten are looked at
     assert "secret" not in result.output and found["source"].startswith("http://127.0.0.1:")
-    assert len(read_video(tmp_path / "o.mp4")[0]) >= 8
+    frames, fps = read_video(tmp_path / "o.mp4")
+    assert 0 < len(frames) <= found["seconds"] * fps + 2
 
 
 def test_a_stream_that_ends_ends_it_in_words(models_dir: Path, tmp_path: Path) -> None:
@@ -409,6 +455,22 @@ def test_a_cameras_film_lasts_as_long_as_the_camera_did(tmp_path: Path) -> None:
     assert levels == [1, 1, 1, 1, 1, 2, 4]
 
 
+def test_a_camera_that_is_faster_than_it_says_makes_no_longer_film(tmp_path: Path) -> None:
+    film = Film(tmp_path / "o.mp4", fps=10, live=True)
+    for number in range(31):
+        film.put(Frame(number, grey(100, (64, 48)), 7 + number / 30, 0))
+    assert film.finish() == f"{tmp_path / 'o.mp4'} (11 frames)"
+
+
+def test_a_long_pause_is_cut_and_what_follows_moves_on(tmp_path: Path) -> None:
+    film = Film(tmp_path / "o.mp4", fps=10, live=True)
+    for number, came in enumerate((7.0, 15.0, 907.0, 907.1, 907.2)):
+        film.put(Frame(number, grey(50 * number, (64, 48)), came, 0))
+    film.finish()
+    levels = Counter(round(frame.mean() / 50) for frame in read_video(tmp_path / "o.mp4")[0])
+    assert levels == {0: 80, 1: 101, 2: 1, 3: 1, 4: 1}
+
+
 def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
     film = Film(tmp_path / "o.mp4", fps=10, live=False)
     for number, size in enumerate([(64, 48), (128, 96), (64, 48)]):
@@ -443,6 +505,10 @@ def test_a_codec_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(NoFilm, match="writes no zzzz of 64×48 at 10 frames a second"):
         film.put(Frame(1, grey(100, (64, 48)), 0, 0))
     assert film.finish() is None and names(tmp_path) == []
+    monkeypatch.setattr(films, "CODEC", "no four letters")
+    with pytest.raises(TypeError):
+        film.put(Frame(1, grey(100, (64, 48)), 0, 0))
+    assert film.finish() is None and names(tmp_path) == []
 
 
 def test_ctrl_c_ends_it_with_a_film_that_can_be_played_and_says_what_was_done(models_dir: Path, tmp_path: Path) -> None:
@@ -457,6 +523,105 @@ def test_ctrl_c_ends_it_with_a_film_that_can_be_played_and_says_what_was_done(mo
     assert len(read_video(tmp_path / "o.mp4")[0]) == found["frames"]
     assert f"Written: {tmp_path / 'o.mp4'}" in errors and f"stopped after {found['frames']} frames" in errors
     assert not list(tmp_path.glob(".o-*"))
+
+
+def test_the_second_ctrl_c_waits_for_no_frame_and_leaves_a_film_too(models_dir: Path, tmp_path: Path) -> None:
+    source = long_video(tmp_path / "long.mp4")
+    process = started(source, tmp_path / "o.mp4", models_dir, program=HANGS)
+    assert process.stdout is not None and process.stdout.readline() == "hangs\n"
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits for the frame that hangs
+        process.wait(timeout=1)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    found = json.loads(said)
+    assert found["frames"] > 0 and len(read_video(tmp_path / "o.mp4")[0]) == found["frames"]
+    assert "were not waited for" in errors and not list(tmp_path.glob(".o-*"))
+
+
+HANGS = """
+import threading
+from cli.live.looking import Looking
+from cli.main import app
+
+calls, find = [], Looking.find
+
+def hang(self, rgb):
+    calls.append(1)
+    if len(calls) == 9:
+        print("hangs", flush=True)
+    if len(calls) >= 9:
+        threading.Event().wait(90)
+    return find(self, rgb)
+
+Looking.find = hang
+app()
+"""
+
+
+def test_an_engine_that_fails_leaves_a_film_of_what_was_seen(
+    models_dir: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(number: int) -> None:
+        if number == 5:
+            raise RuntimeError("the device has gone")
+
+    before_each_find(monkeypatch, fail)
+    result = ninefold(video, "-o", tmp_path / "o.mp4", "--models-dir", models_dir)
+    assert result.exit_code == 1 and str(result.exception) == "the device has gone"
+    assert len(read_video(tmp_path / "o.mp4")[0]) == 4 and names(tmp_path) == ["o.mp4"]
+    assert "(4 frames)" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_last_frame_does_not_cost_the_film(
+    models_dir: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def ctrl_c(then: Callable[[Any], Any], self: Any) -> Any:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            pytest.fail("it would be killed")
+        signal.raise_signal(number)
+        return then(self)
+
+    monkeypatch.setattr(File, "close", partialmethod(partial(ctrl_c, File.close)))
+    monkeypatch.setattr(Film, "finish", partialmethod(partial(ctrl_c, Film.finish)))
+    result = ninefold(video, "-o", tmp_path / "o.mp4", "--frames", 2, "--models-dir", models_dir)
+    assert result.exit_code == 0, result.stderr
+    assert len(read_video(tmp_path / "o.mp4")[0]) == 2 and names(tmp_path) == ["o.mp4"]
+
+
+def before_each_find(monkeypatch: pytest.MonkeyPatch, do: Callable[[int], object]) -> None:
+    """Looks at one frame at a time, and does that before, with the frame's number."""
+    calls, find = count(1), Looking.find
+
+    def wrapped(self: Looking, rgb: np.ndarray) -> Found:
+        do(next(calls))
+        return find(self, rgb)
+
+    monkeypatch.setattr(Looking, "find", wrapped)
+    monkeypatch.setattr(engines, "lanes", lambda _: 1)
+
+
+def test_a_video_that_breaks_off_is_said_to(models_dir: Path, tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.avi", [frame_of("koala.jpg")] * 12).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) * 2 // 3])
+    result = ninefold(tmp_path / "cut.avi", "-o", tmp_path / "o.mp4", "--json", "--models-dir", models_dir)
+    frames = figures(result)["frames"]
+    assert result.exit_code == 1 and 0 < frames < 10
+    assert f"broke off: it says it has 12 frames, and {frames} could be read" in result.stderr
+    assert len(read_video(tmp_path / "o.mp4")[0]) == frames
+
+
+@pytest.mark.parametrize(("total", "seconds", "missing"), [(102, 0, 0), (103, 0, 3), (200, 7.96, 0), (None, 0, 0)])
+def test_a_container_may_be_a_little_wrong_about_its_frames(total: int | None, seconds: float, missing: int) -> None:
+    """A hundred come, 25 a second; or the last at a time that says they were taken at uneven ones."""
+    capture = Scripted([1] * 100)
+    capture.get = lambda _: 1000 * seconds  # type: ignore[assignment, method-assign]
+    source = File(capture, 25, total)
+    while source.take():
+        assert source.missing == 0
+    assert source.missing == missing
 
 
 def test_who_is_killed_leaves_nothing_under_the_films_name(models_dir: Path, tmp_path: Path) -> None:
@@ -474,8 +639,16 @@ def long_video(path: Path) -> Path:
     return write_video(path, [random.integers(0, 256, (120, 160, 3), dtype=np.uint8) for _ in range(10)] * 90)
 
 
-def started(source: Path, target: Path, models_dir: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "cli.main", "live", str(source), "-o", str(target), "--json"]
+def started(source: Path, target: Path, models_dir: Path, program: str | None = None) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        *(("-c", program) if program else ("-m", "cli.main")),
+        "live",
+        str(source),
+        "-o",
+        str(target),
+        "--json",
+    ]
     command += ["--models-dir", str(models_dir)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -514,6 +687,33 @@ def test_what_cannot_be_looked_at_is_refused_in_words(models_dir: Path, video: P
         assert "secret" not in result.output
     assert names(tmp_path) == ["notes.mp4", "there.mp4"]
     assert (tmp_path / "there.mp4").read_text() == "mine"
+
+
+def test_a_detector_is_looked_for_on_the_device_that_computes(
+    with_detector: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "why_not", lambda _: None)
+    assert Parts(with_detector, Mode.DETECT, None, None, None, "CPU").detector is not None
+    with pytest.raises(CannotAnswer, match="--device CUDA"):  # it has a graph for OpenVINO alone
+        Parts(with_detector, Mode.DETECT, None, None, None, "CUDA")
+
+
+class ClosedAtOnce(Counting):
+    """A window that q closes before anything is in it."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__(most=0)
+
+    def finish(self) -> None:
+        pass
+
+
+def test_a_window_that_is_closed_before_the_first_frame_is_called_that(
+    models_dir: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen, "Screen", ClosedAtOnce)
+    result = ninefold(video, "--models-dir", models_dir)
+    assert result.exit_code == 2 and "the window was closed before the first frame" in result.stderr
 
 
 def test_with_force_a_film_is_written_over(models_dir: Path, video: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shlex
 import sys
 import tempfile
 from base64 import urlsafe_b64encode
@@ -85,8 +86,11 @@ def password() -> None:
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
     """Of two who change it, one waits."""
+    place = file.resolve().parent
     try:
-        folder = os.open(file.resolve().parent, os.O_RDONLY)
+        folder = os.open(place, os.O_RDONLY)
+    except FileNotFoundError:
+        fail(f"there is no folder {place} for {file.name}; this makes it: mkdir -p {shlex.quote(str(place))}")
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
     try:

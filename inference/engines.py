@@ -55,7 +55,7 @@ def load_filter(spec: FilterSpec | None = None, *, device: str = "CPU") -> Filte
 def load_decoder(*, device: str = "CPU") -> Decode:
     """What makes pixels of bytes: `to_pixels`; on a CUDA device, for whoever asks for it, the device's own decoder.
 
-    That one answers with nearly the same pixels (docs/live.md), never for batches. Raises NoDecoder.
+    That one answers with nearly the same pixels (docs/live-measured.md), never for batches. Raises NoDecoder.
     """
     if not is_cuda(device):
         return to_pixels

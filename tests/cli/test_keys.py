@@ -61,6 +61,14 @@ def test_a_damaged_file_is_never_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["keys.json"]
 
 
+def test_a_folder_that_is_not_there_is_said_with_what_makes_it(tmp_path: Path) -> None:
+    folder = tmp_path / "the keys"
+    added = keys("add", "--file", folder / "keys.json", "--name", "x")
+    assert (added.exit_code, added.stdout) == (2, "") and "Traceback" not in added.stderr
+    assert f"mkdir -p '{folder}'" in " ".join(added.stderr.split())
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

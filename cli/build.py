@@ -19,6 +19,7 @@ from inference.classifier import WrongAnswer
 from inference.detectors import DETECTORS, DETECTORS_BY_NAME
 
 ALL = "all"
+PUBLISHED = [model.name for model in CATALOGUE if not model.for_measurements_only]
 _DETECTORS = [detector.name for detector in DETECTORS if not detector.for_measurements_only]
 
 
@@ -61,11 +62,10 @@ def build(
 def _wanted(names: list[str] | None) -> list[str | None]:
     """The models that were named, each once; None: the default, or what replaces it."""
     named: Sequence[str | None] = names or (os.environ.get("NINEFOLD_MODEL") or None,)
-    published = [model.name for model in CATALOGUE if not model.for_measurements_only]
     for name in named:
         if name not in (*BY_NAME, *DETECTORS_BY_NAME, ALL, None):
-            fail(f"there is no model {name!r}. Known: {', '.join(published)}; detectors: {', '.join(_DETECTORS)}")
-    return list(dict.fromkeys(one for name in named for one in (published if name == ALL else [name])))
+            fail(f"there is no model {name!r}. Known: {', '.join(PUBLISHED)}; detectors: {', '.join(_DETECTORS)}")
+    return list(dict.fromkeys(one for name in named for one in (PUBLISHED if name == ALL else [name])))
 
 
 def _ensure(store: ArtefactStore, name: str | None, weights: Path | None, force: bool, device: str) -> bool:

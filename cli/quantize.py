@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import typer
 
-from cli.console import fail, say
+from cli.build import ALL, PUBLISHED
+from cli.console import complain, fail, say
 from cli.options import DEFAULT_DIR, Device, ModelsDir
-from inference.artefacts import Artefact, ArtefactStore, DamagedArtefact, Variant
+from inference.artefacts import ArtefactStore, DamagedArtefact, Variant
 from inference.card import BadCard, Card
-from inference.catalogue import BY_NAME, Model
+from inference.catalogue import BY_NAME
 from inference.choice import ModelMissing, ModelUnknown, choose, made_of, resolve, why_not_faster
 from inference.classifier import WrongAnswer
+from inference.detectors import DETECTORS_BY_NAME
 from inference.devices import PROGRAM_NAME, faster_precision, is_cuda
 
 Precision = Literal["int8", "fp16", "bf16"]
 
 
 def quantize(
-    name: Annotated[
-        str | None, typer.Argument(help="Which model, built before. Without one: the one that answers by default.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME|all",
+            help="Which models, built before; `all`: every one of those that `build all` builds which is there. "
+            "Without one: the one that answers by default.",
+        ),
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -43,35 +51,75 @@ def quantize(
     device: Device = "CPU",
     models_dir: ModelsDir = DEFAULT_DIR,
 ) -> None:
-    """Make the int8 (or fp16, bf16) variant of a model from its fp32 one, and measure how far it agrees with that."""
+    """Make the int8 (or fp16, bf16) variant of models from their fp32 ones, and measure how far each agrees with that.
+
+    Of several models, one that cannot be made does not keep back the others; the exit code is 1 all the same.
+    """
     store = ArtefactStore(models_dir)
-    name = name or os.environ.get("NINEFOLD_MODEL") or None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is swept away
+    precision = precision or cast(Precision, faster_precision(device))
+    wanted = _wanted(store, names, device)
+    failed = [model for model in wanted if not _ensure(store, Variant(model, precision), calibration, force, device)]
+    if len(wanted) != 1:
+        missing = f"; not made, for the reasons above: {', '.join(failed)}" if failed else ""
+        say(f"{len(wanted) - len(failed)} of {len(wanted)} models are there in {precision}{missing}.")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _wanted(store: ArtefactStore, names: list[str] | None, device: str) -> list[str]:
+    """The models that were named, each once; without a name the one that answers by default."""
+    named = names or [os.environ.get("NINEFOLD_MODEL") or _default(store, device)]
+    for name in named:
+        if name in DETECTORS_BY_NAME:
+            fail(f"{name} is a detector, and those answer in fp32 alone", code=1)
+        if name not in (*BY_NAME, ALL):
+            fail(f"there is no model {name!r}. Known: {', '.join(PUBLISHED)}", code=1)
+    there = [name for name in PUBLISHED if "fp32" in store.precisions(name)]
+    return list(dict.fromkeys(one for name in named for one in (there if name == ALL else [name])))
+
+
+def _default(store: ArtefactStore, device: str) -> str:
     try:
-        source = device if is_cuda(device) else "CPU"  # what OpenVINO reads is the same for all of its devices
-        chosen = resolve(store, name, "fp32", source) if name else choose(store, device=source).variant
+        return choose(store, device=_source(device)).variant.model
     except (ModelMissing, ModelUnknown, BadCard) as error:
         fail(str(error), code=1)
-    model, precision = BY_NAME[chosen.model], precision or cast(Precision, faster_precision(device))
-    if _is_there(store, Variant(model.name, precision), device) and not force and calibration is None:
-        say(f"{model.name} {precision} is there.")
-        return
-    artefact = _make(model, store, precision, calibration, device)
-    _report(artefact.card, store, device)
 
 
-def _make(model: Model, store: ArtefactStore, precision: Precision, calibration: Path | None, device: str) -> Artefact:
-    say("Loading NNCF …" if precision == "int8" else "Loading torch …")
+def _source(device: str) -> str:
+    """The device whose fp32 it is made of: what OpenVINO reads is the same for all of its own."""
+    return device if is_cuda(device) else "CPU"
+
+
+def _ensure(store: ArtefactStore, wanted: Variant, calibration: Path | None, force: bool, device: str) -> bool:
+    """Makes it unless it is there. False: it cannot be made, and that was said."""
+    try:
+        resolve(store, wanted.model, "fp32", _source(device))
+    except (ModelMissing, BadCard) as error:
+        complain(str(error))
+        return False
+    if _is_there(store, wanted, device) and not force and calibration is None:
+        say(f"{wanted} is there.")
+        return True
+    return _make(store, wanted, calibration, device)
+
+
+def _make(store: ArtefactStore, wanted: Variant, calibration: Path | None, device: str) -> bool:
+    if "modelzoo.quantize" not in sys.modules:
+        say("Loading NNCF …" if wanted.precision == "int8" else "Loading torch …")
     from modelzoo.photographs import NoPhotographs, bundled, from_folder  # noqa: PLC0415  # loads much
     from modelzoo.quantize import MAKERS, MAKERS_FOR_CUDA  # noqa: PLC0415
 
-    make = (MAKERS_FOR_CUDA if is_cuda(device) else MAKERS)[precision]
+    make = (MAKERS_FOR_CUDA if is_cuda(device) else MAKERS)[wanted.precision]
     try:
-        return make(model, store, from_folder(calibration) if calibration else bundled(), say)
+        artefact = make(BY_NAME[wanted.model], store, from_folder(calibration) if calibration else bundled(), say)
     except (NoPhotographs, ModelMissing, BadCard, DamagedArtefact, WrongAnswer) as error:
-        fail(f"{precision} was not made: {error}", code=1)
+        complain(f"{wanted} was not made: {error}")
+        return False
     except OSError as error:
         fail(f"the artefact cannot be written to {store.root}: {error.strerror or error}", code=1)
+    _report(artefact.card, store, device)
+    return True
 
 
 def _report(card: Card, store: ArtefactStore, device: str) -> None:

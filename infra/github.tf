@@ -18,6 +18,7 @@ locals {
     "${local.arn}:sns:${var.region}:${local.account}:${var.name}-*",
     "${local.arn}:sqs:${var.region}:${local.account}:${var.name}-*",
     "${local.arn}:ssm:${var.region}:${local.account}:document/${var.name}-*",
+    aws_ssm_parameter.backend.arn,
     aws_ssm_parameter.runs.arn,
     aws_ssm_parameter.settings.arn,
   ]

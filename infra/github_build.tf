@@ -151,6 +151,7 @@ data "aws_iam_policy_document" "github_plan" {
     actions = ["ssm:GetParameter"]
 
     resources = [
+      aws_ssm_parameter.backend.arn,
       aws_ssm_parameter.runs.arn,
       aws_ssm_parameter.settings.arn,
       "${local.arn}:ssm:${var.region}::parameter/aws/service/*",

@@ -10,17 +10,24 @@ locals {
 
   # What host/deploy.sh and the Compose files read, beside the name and the region. Nothing in it is secret.
   settings = {
-    COMPOSE_FILE          = "docker-compose.yml:docker-compose.production.yml:infra/host/docker-compose.host.yml"
-    NINEFOLD_REGISTRY     = local.registry
-    NINEFOLD_DOMAIN       = var.domain
-    NINEFOLD_MODEL        = var.model
-    NINEFOLD_PAGE_MEMBERS = var.page_members
-    NINEFOLD_BUCKET       = aws_s3_bucket.data.id
-    NINEFOLD_GLUE_JOB     = aws_glue_job.preprocess.name
-    NINEFOLD_MAX_ZIP_MB   = tostring(var.max_zip_mb)
-    NINEFOLD_CODE_BUCKET  = aws_s3_bucket.code.id
-    NINEFOLD_SECRETS      = local.secrets
-    NINEFOLD_RUNS         = aws_ssm_parameter.runs.name
+    COMPOSE_FILE              = "docker-compose.yml:docker-compose.production.yml:infra/host/docker-compose.host.yml"
+    NINEFOLD_REGISTRY         = local.registry
+    NINEFOLD_DOMAIN           = var.domain
+    NINEFOLD_MODEL            = var.model
+    NINEFOLD_PAGE_MEMBERS     = var.page_members
+    NINEFOLD_BUCKET           = aws_s3_bucket.data.id
+    NINEFOLD_GLUE_JOB         = aws_glue_job.preprocess.name
+    NINEFOLD_MAX_ZIP_MB       = tostring(var.max_zip_mb)
+    NINEFOLD_CODE_BUCKET      = aws_s3_bucket.code.id
+    NINEFOLD_SECRETS          = local.secrets
+    NINEFOLD_RUNS             = aws_ssm_parameter.runs.name
+    NINEFOLD_BACKEND_SETTINGS = aws_ssm_parameter.backend.name
+  }
+
+  # What docker-compose.production.yml hands on of these; it would pass over them in a file.
+  handed_on = {
+    for name, value in var.backend_settings : name => value
+    if contains(["NINEFOLD_DRAIN_SECONDS", "NINEFOLD_PRECISION"], name)
   }
 }
 
@@ -28,7 +35,14 @@ locals {
 resource "aws_ssm_parameter" "settings" {
   name  = "/${var.name}/settings"
   type  = "String"
-  value = join("\n", [for name, value in local.settings : "${name}='${value}'"])
+  value = join("\n", [for name, value in merge(local.settings, local.handed_on) : "${name}='${value}'"])
+}
+
+# Those of the server alone, which Compose hands on to it as they are. A parameter is never empty, hence the first line.
+resource "aws_ssm_parameter" "backend" {
+  name  = "/${var.name}/backend"
+  type  = "String"
+  value = join("\n", concat(["# backend_settings"], [for name, value in var.backend_settings : "${name}='${value}'"]))
 }
 
 resource "aws_instance" "host" {

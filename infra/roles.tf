@@ -221,7 +221,7 @@ data "aws_iam_policy_document" "host" {
   statement {
     sid       = "ReadSettings"
     actions   = ["ssm:GetParameter"]
-    resources = [aws_ssm_parameter.settings.arn]
+    resources = [aws_ssm_parameter.settings.arn, aws_ssm_parameter.backend.arn]
   }
 
   statement {

@@ -53,6 +53,37 @@ variable "page_members" {
   }
 }
 
+variable "backend_settings" {
+  type        = map(string)
+  default     = {}
+  description = "further settings of the server: docs/operations.md lists them; they arrive with the next roll"
+
+  validation {
+    condition     = alltrue([for name in keys(var.backend_settings) : can(regex("^NINEFOLD_[A-Z0-9_]+$", name))])
+    error_message = "Names of settings, as in NINEFOLD_QUEUE_IMAGES."
+  }
+
+  validation {
+    condition     = alltrue([for value in values(var.backend_settings) : !can(regex("['\\\\\r\n]", value))])
+    error_message = "One line each, without single quotes and backslashes: Compose reads them from a file."
+  }
+
+  # What docker-compose.production.yml sets itself would be passed over in silence.
+  validation {
+    condition = length(setintersection(keys(var.backend_settings), [
+      "NINEFOLD_BUCKET",
+      "NINEFOLD_DRIFT_REFERENCE",
+      "NINEFOLD_EVALUATION",
+      "NINEFOLD_GLUE_JOB",
+      "NINEFOLD_KEYS_FILE",
+      "NINEFOLD_MAX_ZIP_MB",
+      "NINEFOLD_MODEL",
+      "NINEFOLD_PAGE_ORIGINS",
+    ])) == 0
+    error_message = "One of them is set already: the model by `model`, a zip's size by `max_zip_mb`, the others by what is here."
+  }
+}
+
 variable "code_dir" {
   type        = string
   default     = "../build"

@@ -57,8 +57,12 @@ class Docker:
             raise
 
     def config_of(self, service: str, override: Mapping[str, str]) -> str:
-        """The hash that a container of this service would have if it were made now."""
-        return self._compose("config", "--hash", service, override=override).split()[-1]
+        """The hash that a container of this service would have if it were made now.
+
+        Of what Compose makes of its files: asked for the hash at once, it leaves out what an env_file holds.
+        """
+        resolved = self._compose("config", "--format", "json", service, override=override)
+        return self._run(["docker", "compose", "--file", "-", "config", "--hash", service], stdin=resolved).split()[-1]
 
     def fetch(self, image: str) -> None:
         """Pulls an image that is not here."""
@@ -93,11 +97,12 @@ class Docker:
             {**os.environ, **self._defaults, **(override or {})},
         )
 
-    def _run(self, command: list[str], env: Mapping[str, str] | None = None, both: bool = False) -> str:
+    def _run(
+        self, command: list[str], env: Mapping[str, str] | None = None, both: bool = False, stdin: str = ""
+    ) -> str:
         errors = subprocess.STDOUT if both else subprocess.PIPE
-        done = subprocess.run(
-            command, cwd=str(self._folder), env=env, stdout=subprocess.PIPE, stderr=errors, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=str(self._folder), env=env, input=stdin, stdout=subprocess.PIPE,
+                              stderr=errors, text=True, check=False)  # fmt: skip
         if done.returncode:
             said = ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1]
             raise DockerFailed(f"`{' '.join(command[:3])} …` ended with {done.returncode}: {said}")

@@ -1,6 +1,6 @@
 """Builds what a host runs and puts it where the host takes it from: three images, and the bundle it is rolled with.
 
-    python -m scripts.deploy_push --outputs terraform.json --tag TAG [--model NAME]
+    python -m scripts.deploy_push --outputs terraform.json --tag TAG [--model NAME] [--models "NAME …"] [--live]
 
 `terraform.json` is what `terraform output -json` says. The last line is four digests: bundle, backend, frontend, proxy.
 """
@@ -32,12 +32,15 @@ def main() -> None:
     parser.add_argument("--outputs", type=Path, required=True, help="what `terraform output -json` says")
     parser.add_argument("--tag", required=True, help="a tag that no image has; what runs is named by digest")
     parser.add_argument("--model", default="resnet18", help="the model that is in the server's image")
+    parser.add_argument("--models", default="", help="further ones that are in it, detectors too, separated by spaces")
+    parser.add_argument("--live", action="store_true", help="and what the guided filter and tracks need")
     asked = parser.parse_args()
     outputs = read_outputs(asked.outputs)
     log_in(outputs["registry"])
     revision = f"REVISION={answer('git', 'rev-parse', 'HEAD')}"
+    within = (f"NINEFOLD_MODEL={asked.model}", f"NINEFOLD_MODELS={asked.models}", f"LIVE={int(asked.live)}")
     images = [
-        push("backend", outputs, asked.tag, revision, f"NINEFOLD_MODEL={asked.model}"),
+        push("backend", outputs, asked.tag, revision, *within),
         push("frontend", outputs, asked.tag, revision),
         push_proxy(outputs),
     ]

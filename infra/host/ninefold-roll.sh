@@ -12,15 +12,21 @@ mkdir -p "$home/bundles"
 exec 9>"$home/roll.lock"
 flock --nonblock 9 || { echo "ninefold-roll: another roll is at work" >&2; exit 1; }
 
-# where.env: the region, and what everything is named by. The settings are Terraform's, and may have changed.
+# where.env: the region, and what everything is named by. The settings are Terraform's, and may have changed; so may those
+# of the server alone, whose parameter they name, and whose file Compose hands on.
 set -a
 # shellcheck source=/dev/null
 source "$etc/where.env"
 settings=$(aws ssm get-parameter --name "/$NINEFOLD_NAME/settings" --query Parameter.Value --output text)
-printf '%s\n' "$settings" >"$etc/settings.env"
+printf '%s\n' "$settings" "NINEFOLD_BACKEND_ENV='$etc/backend.env'" >"$etc/settings.env"
 # shellcheck source=/dev/null
 source "$etc/settings.env"
 set +a
+servers=
+if [[ -n ${NINEFOLD_BACKEND_SETTINGS:-} ]]; then
+    servers=$(aws ssm get-parameter --name "$NINEFOLD_BACKEND_SETTINGS" --query Parameter.Value --output text)
+fi
+printf '%s\n' "$servers" >"$etc/backend.env"
 
 name=${1#sha256:}
 bundle=$home/bundles/$name

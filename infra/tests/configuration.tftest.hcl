@@ -234,8 +234,41 @@ run "nothing_is_more_open_than_it_must_be" {
   }
 
   assert {
+    condition     = aws_ssm_parameter.backend.value == "# backend_settings"
+    error_message = "SSM takes no empty parameter"
+  }
+
+  assert {
     condition     = aws_lambda_function.start.timeout <= 60
     error_message = "CLAIM_SECONDS takes over what is older"
+  }
+}
+
+run "the_servers_settings_reach_the_host_as_lines_that_compose_reads" {
+  command = apply
+
+  variables {
+    backend_settings = { NINEFOLD_QUEUE_IMAGES = "72", NINEFOLD_PRECISION = "fp32" }
+  }
+
+  assert {
+    condition     = aws_ssm_parameter.backend.value == "# backend_settings\nNINEFOLD_PRECISION='fp32'\nNINEFOLD_QUEUE_IMAGES='72'"
+    error_message = "a line each, quoted"
+  }
+
+  assert {
+    condition = (
+      contains(split("\n", aws_ssm_parameter.settings.value), "NINEFOLD_PRECISION='fp32'")
+      && !strcontains(aws_ssm_parameter.settings.value, "QUEUE_IMAGES")
+    )
+    error_message = "what Compose hands on is in its own settings, too"
+  }
+
+  assert {
+    condition = one([
+      for statement in data.aws_iam_policy_document.host.statement : statement.resources if statement.sid == "ReadSettings"
+    ]) == toset([aws_ssm_parameter.settings.arn, aws_ssm_parameter.backend.arn])
+    error_message = "the host reads both parameters"
   }
 }
 
@@ -271,4 +304,44 @@ run "what_the_hosts_shell_reads_has_no_quotes" {
   }
 
   expect_failures = [var.region, var.model]
+}
+
+run "settings_of_other_programs_are_refused" {
+  command = plan
+
+  variables {
+    backend_settings = { LD_PRELOAD = "/tmp/x.so" }
+  }
+
+  expect_failures = [var.backend_settings]
+}
+
+run "a_setting_of_two_lines_is_refused" {
+  command = plan
+
+  variables {
+    backend_settings = { NINEFOLD_DETECTOR = "detr_resnet50\nLD_PRELOAD=/tmp/x.so" }
+  }
+
+  expect_failures = [var.backend_settings]
+}
+
+run "a_setting_that_ends_its_quotes_is_refused" {
+  command = plan
+
+  variables {
+    backend_settings = { NINEFOLD_DETECTOR = "x'" }
+  }
+
+  expect_failures = [var.backend_settings]
+}
+
+run "a_setting_that_would_be_passed_over_is_refused" {
+  command = plan
+
+  variables {
+    backend_settings = { NINEFOLD_MODEL = "resnet50" }
+  }
+
+  expect_failures = [var.backend_settings]
 }

@@ -96,6 +96,35 @@ def test_fp16_is_published_and_said_to_be_no_faster_where_it_is_not(
         made.verify()
 
 
+def test_of_several_models_one_that_cannot_be_lowered_does_not_keep_back_the_others(
+    models_dir: Path, zoo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`all` are those with published weights that are there: neither random ones nor what was never built."""
+    from modelzoo import quantize as making
+
+    shutil.copytree(zoo_dir / SMALL, tmp_path / SMALL)
+    (tmp_path / "efficientnet_lite0").mkdir()
+    shutil.copytree(models_dir / "efficientnet_lite0" / "fp32", tmp_path / "efficientnet_lite0" / "fp32")
+    few = partial(making.convert_to_fp16, gate_crops=8)
+    monkeypatch.setattr(making, "MAKERS", {**making.MAKERS, "fp16": few})
+    where = ["--precision", "fp16", "--models-dir", str(tmp_path)]
+    done = models("quantize", "resnet50", "all", SMALL, "all", *where)
+    assert done.exit_code == 1 and "resnet50 is not on this server: it has not been built" in done.stderr
+    assert done.stderr.endswith("2 of 3 models are there in fp16; not made, for the reasons above: resnet50.\n")
+    store = ArtefactStore(tmp_path)
+    assert [store.precisions(name) for name in ("efficientnet_lite0", SMALL)] == [["fp32", "fp16"]] * 2
+    again = models("quantize", "all", *where)
+    assert again.exit_code == 0 and again.stderr == "efficientnet_lite0 fp16 is there.\n"
+    nothing = models("quantize", "all", "--models-dir", str(tmp_path / "empty"))
+    assert nothing.exit_code == 0 and nothing.stderr == "0 of 0 models are there in int8.\n"
+
+
+@pytest.mark.parametrize(("name", "why"), [("rtdetr_r18", "is a detector"), ("alexnet", "Known: resnet18")])
+def test_before_anything_is_made_all_names_are_looked_at(tmp_path: Path, name: str, why: str) -> None:
+    refused = models("quantize", "resnet50", name, "--models-dir", str(tmp_path))
+    assert refused.exit_code == 1 and why in refused.stderr and refused.stderr.count("\n") == 1
+
+
 def test_building_what_is_there_is_done_at_once_and_without_torch(models_dir: Path) -> None:
     code = "import sys; from cli.main import app\ntry: app()\nfinally: print('torch' in sys.modules)"
     started = time.monotonic()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+from websockets.sync.client import ClientConnection, connect
 
 from scripts.env_file import read_value
 from tests.compose.engine import ROOT, docker
@@ -17,6 +20,8 @@ from tests.servers import free_port
 
 NINEFOLD = Path(sys.executable).parent / "ninefold"
 PASSWORD = "nine lives are enough"  # of a page that lives for a minute
+# Of backend.env: a setting that Compose says nothing of, and one that it sets itself.
+SETTINGS = "# of this host\nNINEFOLD_MAX_INFER_IMAGES='65'\nNINEFOLD_DRAIN_SECONDS=0\n"
 _FILES = ("docker-compose.yml", "docker-compose.production.yml", "tests/compose/aws.yml")
 
 
@@ -34,6 +39,13 @@ class Site:
         """Through the proxy, whose certificate is of its own making."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url, verify=False, timeout=30, headers=headers, trust_env=False)
+
+    def live(self, key: str | None = None, query: str = "", **more: Any) -> ClientConnection:
+        """A live connection through the proxy. Raises InvalidStatus where it is refused."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        address = f"wss{self.url.removeprefix('https')}/v1/live{query}"
+        how = {"ssl": trusting(), "proxy": None, "compression": None, "close_timeout": 2}
+        return connect(address, additional_headers=headers, **how, **more)
 
     def roll(self, bake: float = 12, ready: float = 60, **images: str) -> subprocess.CompletedProcess[str]:
         """As on a host. The times are shorter than there."""
@@ -55,6 +67,13 @@ class Site:
         return read_value(self.folder / ".env", variable)
 
 
+def trusting() -> ssl.SSLContext:
+    """Takes the proxy's own certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 @contextmanager
 def site_of(images: dict[str, str], folder: Path) -> Iterator[Site]:
     """A host from nothing: its files, then its first roll."""
@@ -71,9 +90,11 @@ def site_of(images: dict[str, str], folder: Path) -> Iterator[Site]:
         "NINEFOLD_MODEL": "efficientnet_lite0",
         "NINEFOLD_BUCKET": "ninefold",
         "NINEFOLD_SECRETS_DIR": str(folder / "secrets"),
+        "NINEFOLD_BACKEND_ENV": str(folder / "backend.env"),
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    (folder / "backend.env").write_text(SETTINGS)
     site = Site(folder, port, *_secrets(folder / "secrets"))
     named = {f"NINEFOLD_{name.upper()}_IMAGE": tag for name, tag in images.items()}
     try:

@@ -46,6 +46,7 @@ def clone(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def ports(clone: Path) -> Iterator[dict[str, str]]:
     """Everything up by `make up`, on free ports."""
+    (clone / "backend.env").write_text("NINEFOLD_MAX_IMAGES=10\nNINEFOLD_BUCKET=another\n")
     ports = {f"NINEFOLD_{name}": str(free_port()) for name in ("PORT", "PAGE_PORT", "CLOUD_PORT")}
     environment = {**os.environ, **ports, "COMPOSE_PROJECT_NAME": f"ninefold-journey-{os.getpid()}"}
     try:
@@ -90,6 +91,11 @@ def test_a_zip_goes_from_the_browser_to_its_rows(
     rows = batches.rows(server, batch["id"])
     assert {row["name"]: row["predictions"][0]["label"] for row in rows if row["status"] == "ok"} == LABELS
     assert [row["name"] for row in rows if row["status"] != "ok"] == ["notes.txt"]
+
+
+def test_a_setting_in_backend_env_is_the_servers_and_one_of_composes_own_goes_before_it(server: Service) -> None:
+    """The bucket's name, which the file has as well, is Compose's own: a zip has just gone its way."""
+    assert len(server.predict(*[("koala.jpg", pictures.sample("koala.jpg"))] * 10)) == 10
 
 
 def _make(target: str, clone: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

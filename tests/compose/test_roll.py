@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.compose.engine import derived, docker
+from tests.compose.filming import filming
 from tests.compose.load import PER_SECOND, Load, load
 from tests.compose.site import Site
 from tests.compose.visit import sign_in, visit
@@ -47,15 +48,18 @@ def first(site: Site) -> str:
 
 def test_a_good_one_takes_over_and_no_request_fails(site: Site, first: str) -> None:
     good = derived("ninefold-test-backend:v2", first, "ENV NINEFOLD_REVISION=v2")
-    with load(site) as answers:
+    with load(site) as answers, filming(site) as camera:
         done = site.roll(backend=good)
         time.sleep(2)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert answers.bad == []
+    assert answers.bad == [] and camera.bad == []
+    # Once for the old one's drain; the new one has answered since.
+    assert camera.ends == [(1012, "draining")] and camera.since_the_last_end > 0 and camera.answers > 10
     assert answers.good > 12 * PER_SECOND  # as long as it was watched at the least
     assert site.running("backend") == [good] and site.named("NINEFOLD_BACKEND_IMAGE") == good
     _tell("rolled", answers)
-    assert "runs already" in site.roll(backend=good).stdout
+    again = site.roll(backend=good, frontend=site.named("NINEFOLD_FRONTEND_IMAGE"))
+    assert again.stdout.count("runs already") == 2, again.stdout + again.stderr
 
 
 def test_one_that_never_gets_ready_is_never_asked_and_goes(site: Site, first: str) -> None:

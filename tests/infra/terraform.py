@@ -19,6 +19,7 @@ VARIABLES = {
     "alarm_email": "someone@ninefold.example",
     "github_subject": "repo:someone@1/ninefold@2",
     "state_bucket": "some-state",
+    "backend_settings": '{"NINEFOLD_QUEUE_IMAGES": "72"}',
     "force_destroy": "true",
 }
 

@@ -172,6 +172,7 @@ def test_the_host_is_rolled_by_digests_and_notes_what_runs(applied: Applied, tmp
     )
     keys_file = home / "secrets/backend/keys.json"
     assert json.loads(keys_file.read_text()) == {"keys": []} and keys_file.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "etc" / "backend.env").read_text() == "# backend_settings\nNINEFOLD_QUEUE_IMAGES='72'\n"
 
     plugin.write_text("#!/bin/sh\n# another\n")
     second = put_bundle(applied, plugin)

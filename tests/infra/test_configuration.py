@@ -69,6 +69,22 @@ def test_the_host_is_told_all_that_production_asks_for() -> None:
     assert asked and asked <= {*re.findall(r"(\w+) +=", settings), *where, *roll.VARIABLES.values()}
 
 
+def test_of_the_servers_settings_none_is_passed_over_for_what_compose_says_of_it() -> None:
+    """It is refused, or it is what Compose hands on."""
+    overlay = (ROOT / "docker-compose.production.yml").read_text(encoding="utf-8").split("  frontend:")[0]
+    says = dict(re.findall(r"^      (NINEFOLD_\w+): (\S+)", overlay, re.MULTILINE))
+    (settings,) = re.findall(r"  settings = {\n(.+?)\n  }", said("host.tf"), re.DOTALL)
+    open_to_all = {name for name, value in says.items() if value.startswith(f"${{{name}:-")}
+    handed_on = open_to_all - set(re.findall(r"(\w+) +=", settings))
+    lists = r"contains\(\[(.+?)\], name\)", r"setintersection\(keys\(var.backend_settings\), \[(.+?)\]"
+    found = [re.findall(pattern, said("host.tf") + said("variables.tf"), re.DOTALL) for pattern in lists]
+    assert [sorted(re.findall(r'"(\w+)"', text)) for (text,) in found] == [
+        sorted(handed_on),
+        sorted(set(says) - handed_on),
+    ]
+    assert handed_on
+
+
 def test_every_variable_is_documented() -> None:
     table = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE))

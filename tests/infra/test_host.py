@@ -13,6 +13,7 @@ from tests.infra.terraform import INFRA, ROOT
 
 WANTED, FORMER, OLD = ("a" * 64, "b" * 64, "c" * 64)
 DIGESTS = [f"sha256:{WANTED}", *[f"sha256:{digit * 64}" for digit in "123"]]
+SETTINGS = "NINEFOLD_REGISTRY=r\nNINEFOLD_SECRETS=/ninefold/secrets\nNINEFOLD_RUNS=/ninefold/runs"
 STAND_INS = {
     # A parameter is a file of the folder PARAMETERS; FORBIDDEN is one that may not be read.
     "aws": """
@@ -45,6 +46,7 @@ class Host:
 
     def __init__(self, folder: Path) -> None:
         self.home, self.parameters, self.own = folder / "home", folder / "parameters", folder / "own"
+        self.etc = folder / "etc"
         self._calls = folder / "calls"
         for name in ("bin", "etc", "units", "programs", "parameters"):
             (folder / name).mkdir()
@@ -60,8 +62,8 @@ class Host:
             (bundle / "docker-compose.yml").write_text(name)
             os.utime(bundle, times=(time.time() - 3 * 86400,) * 2)
         (self.home / "bundle").write_text(f"{FORMER}\n")
-        (folder / "etc" / "where.env").write_text("AWS_DEFAULT_REGION=us-east-1\nNINEFOLD_NAME=ninefold\n")
-        self.put("settings", "NINEFOLD_REGISTRY=r\nNINEFOLD_SECRETS=/ninefold/secrets\nNINEFOLD_RUNS=/ninefold/runs")
+        (self.etc / "where.env").write_text("AWS_DEFAULT_REGION=us-east-1\nNINEFOLD_NAME=ninefold\n")
+        self.put("settings", SETTINGS)
         self._environment = {
             **os.environ,
             "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -69,7 +71,7 @@ class Host:
             "OWN": str(self.own),
             "PARAMETERS": str(self.parameters),
             "NINEFOLD_HOME": str(self.home),
-            "NINEFOLD_ETC": str(folder / "etc"),
+            "NINEFOLD_ETC": str(self.etc),
             "NINEFOLD_UNITS": str(folder / "units"),
             "NINEFOLD_PROGRAMS": str(folder / "programs"),
             "NINEFOLD_USER": str(os.getuid()),
@@ -131,6 +133,20 @@ def test_a_secret_that_cannot_be_read_ends_the_roll_before_anything_changes(host
     assert "/ninefold/secrets/page cannot be read" in done.stderr and "AccessDenied" in done.stderr
     assert len(host.calls("python3")) == before and (host.home / "bundle").read_text().strip() == FORMER
     assert (host.home / "secrets/frontend/page.env").read_text() == "NINEFOLD_API_KEY=1"
+
+
+def test_the_servers_settings_are_fetched_at_each_roll_for_as_long_as_there_are_any(host: Host) -> None:
+    file = host.etc / "backend.env"
+    host.put("backend", "# backend_settings\nNINEFOLD_QUEUE_IMAGES='72'")
+    host.put("settings", f"{SETTINGS}\nNINEFOLD_BACKEND_SETTINGS=/ninefold/backend")
+    assert host.roll().returncode == 0
+    assert file.read_text() == "# backend_settings\nNINEFOLD_QUEUE_IMAGES='72'\n"
+    assert f"NINEFOLD_BACKEND_ENV='{file}'" in (host.etc / "settings.env").read_text().splitlines()
+    assert host.roll(FORBIDDEN="/ninefold/backend").returncode != 0
+    assert len(host.calls("python3")) == 1 and "72" in file.read_text()
+    host.put("settings", SETTINGS)  # as a configuration has it that knows of none
+    assert host.roll(FORBIDDEN="/ninefold/backend").returncode == 0
+    assert len(host.calls("python3")) == 2 and not file.read_text().strip()
 
 
 @pytest.mark.parametrize(

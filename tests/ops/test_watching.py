@@ -17,6 +17,7 @@ from backend.drift import REFERENCE_ANSWERS, WINDOW_ANSWERS
 from inference.artefacts import Variant
 from inference.classifier import Prediction
 from tests import batches, pictures
+from tests.cameras import answer, opened, refusal, wait_for
 from tests.servers import serve
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,10 @@ def reported(models_dir: Path) -> dict[str, set[str]]:
         serve(models_dir, model="resnet18-seeded", **batches.use(monkeypatch, cloud)) as server,
     ):
         server.predict(("koala.jpg", pictures.sample("koala.jpg")))
+        with opened(server) as camera:
+            camera.send(pictures.sample("koala.jpg"))
+            answer(camera)
+        wait_for(lambda: server.metric("ninefold_live_ended_total{") == 1)
         assert server.app is not None
         answers = server.app.state.metrics.answers
         for number in range(REFERENCE_ANSWERS + WINDOW_ANSWERS):
@@ -69,6 +74,16 @@ def test_every_metric_and_label_that_is_asked_for_is_reported(reported: dict[str
 def test_every_metric_is_watched_or_at_least_documented(reported: dict[str, set[str]]) -> None:
     ours = {re.sub(r"_(bucket|sum|count|created)$", "", name) for name in reported if name.startswith("ninefold_")}
     assert not [name for name in sorted(ours) if name not in OPERATIONS]
+
+
+def test_a_live_connection_that_is_refused_is_counted_where_the_alarm_looks(models_dir: Path) -> None:
+    (rule,) = [rule for rule in alerts() if rule["alert"] == "NinefoldLiveFull"]
+    labels = re.search(r"\{(.+?)\}", rule["expr"])
+    assert labels
+    counted = f'ninefold_http_requests_total{{method="GET",{labels[1].replace(", ", ",")}}}'
+    with serve(models_dir, model="resnet18-seeded", live_sessions=1) as server, opened(server):
+        assert refusal(server)[:2] == (429, "too_many_sessions")
+        assert server.metric(counted) == 2  # the WebSocket, and the GET of the same address
 
 
 def test_every_label_that_is_grouped_by_is_reported(reported: dict[str, set[str]]) -> None:

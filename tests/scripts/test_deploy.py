@@ -136,8 +136,18 @@ def test_what_is_pushed_is_named_by_digests_alone(runner: Runner, tmp_path: Path
     built = runner.calls("docker build")
     assert [("NINEFOLD_MODEL=a-model" in call) for call in built] == [True, False, False]
     assert [("REVISION=" in call) for call in built] == [True, True, False]
+    assert "--build-arg NINEFOLD_MODELS= --build-arg LIVE=0 " in built[0]
     (uploaded,) = runner.calls("aws s3 cp")
     assert uploaded.endswith(f"s3://a-code-bucket/host/{packed}.tar.gz")
+
+
+def test_further_models_and_what_live_needs_are_in_the_servers_image_alone(runner: Runner) -> None:
+    done = runner.run("scripts.deploy_push", "--tag", "t1", "--models", "resnet50 rtdetr_r18", "--live")
+    assert done.returncode == 0, done.stderr
+    built = runner.calls("docker build")
+    wanted = "--build-arg NINEFOLD_MODELS=resnet50 rtdetr_r18 --build-arg LIVE=1 "
+    assert [wanted in call for call in built] == [True, False, False]
+    assert not any("LIVE" in call or "MODEL" in call for call in built[1:])
 
 
 def test_a_proxy_that_has_not_changed_is_not_built_again(runner: Runner) -> None:

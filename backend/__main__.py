@@ -17,7 +17,11 @@ from inference.artefacts import ArtefactStore
 from inference.card import BadCard
 from inference.choice import ModelMissing, ModelUnknown, choose
 
-_WAITED_FOR = {"batch": "S3 did not answer", "resolve": "a name server did not answer"}
+_WAITED_FOR = {
+    "batch": "S3 did not answer",
+    "load": "a model was being loaded",
+    "resolve": "a name server did not answer",
+}
 _DECODING = "a picture was still being decoded"
 
 
@@ -73,7 +77,7 @@ def _leave() -> None:
     """Ends the process even while a picture is decoded or S3 is waited for: Python would wait for those threads."""
     deadline = time.monotonic() + 1
     for thread in threading.enumerate():
-        if thread.name.startswith(("inference", "decode", "batch", "resolve")):
+        if thread.name.startswith(("inference", "decode", *_WAITED_FOR)):
             thread.join(max(deadline - time.monotonic(), 0))
             if thread.is_alive():
                 what = next((why for kind, why in _WAITED_FOR.items() if thread.name.startswith(kind)), _DECODING)

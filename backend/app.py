@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 
 from backend.api import batches, errors, evaluation, live, predict, status, tokens, v2
 from backend.api.bodies import Bodies
+from backend.api.hosts import KnownHosts, hosts_of
 from backend.api.middleware import BodyLimit, RequestRecord
 from backend.batches.job_runs import JobRuns
 from backend.batches.prediction import MOST_TOGETHER, Answering
@@ -67,6 +68,7 @@ def create_app(settings: Settings, early: EarlyLoad | None = None) -> FastAPI:
     errors.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, stall_seconds=settings.stall_seconds)
     _ask_for_keys(app, settings, metrics)
+    _answer_to_its_names(app, settings)
     app.add_middleware(RequestRecord, metrics=metrics)
     if settings.origins:
         app.add_middleware(
@@ -92,6 +94,13 @@ def _ask_for_keys(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     ring = KeyRing(settings.keys_file)
     app.state.keys, app.state.tokens = ring, Tokens(ring)
     app.add_middleware(Access, ring=ring, tokens=app.state.tokens, metrics=metrics)
+
+
+def _answer_to_its_names(app: FastAPI, settings: Settings) -> None:
+    """Refuses what was meant for another host, where it is known what this one is called."""
+    hosts = hosts_of(settings.host, settings.host_names)
+    if hosts is not None:
+        app.add_middleware(KnownHosts, hosts=hosts)
 
 
 def _looks(settings: Settings, store: ArtefactStore, predictor: Predictor) -> Looks:

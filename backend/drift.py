@@ -90,11 +90,6 @@ class Drift:
         self._last: list[BinPair] = []
         self._next = 0
 
-    @property
-    def learning(self) -> bool:
-        """Whether the reference is not complete yet."""
-        return self._learning
-
     def add(self, bins: BinPair) -> bool:
         """Counts an answer. True for the one that completes the reference."""
         if self._learning:

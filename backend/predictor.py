@@ -59,6 +59,7 @@ class Predictor:
             queue_limit=settings.queue_images,
             memory_budget=settings.model_memory_mb * 1_000_000,
             on_inference=metrics.record_inference,
+            slow=lambda variant: bool(self.artefact(variant).card.boxes),
         )
         metrics.watch(self.scheduler)
         metrics.ready.set_function(lambda: self.ready and self.scheduler.alive)

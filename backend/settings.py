@@ -30,6 +30,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address the server listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the server listens on")
+    hosts: str = Field(
+        "", description="names the server may be asked by, besides this machine's own, separated by commas; *: all"
+    )
     models_dir: Path = Field(Path("models"), description="folder of the artefacts")
     model: str | None = Field(None, description="the model that must answer; without it: the default, or its fallback")
     precision: str | None = Field(None, description="the precision that answers by default")
@@ -180,7 +183,12 @@ class Settings(BaseSettings):
     @property
     def origins(self) -> list[str]:
         """The page's origins, for CORS."""
-        return [origin.strip() for origin in self.page_origins.split(",") if origin.strip()]
+        return _listed(self.page_origins)
+
+    @property
+    def host_names(self) -> list[str]:
+        """What the server may be called, besides what is known."""
+        return _listed(self.hosts)
 
     @property
     def live_limits(self) -> LiveLimits:
@@ -196,3 +204,7 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """The largest request, in bytes."""
         return int(self.max_body_mb * 1e6)
+
+
+def _listed(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]

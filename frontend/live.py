@@ -1,6 +1,6 @@
 """What the server lets a camera do.
 
-Asked by GET of the address that the browser's WebSocket will have: why that is refused is said there, and to no script.
+Asked by GET, for all modes at once: a browser's script is not told why its WebSocket is refused.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from frontend.api import LOOK_TIMEOUT, Api, ApiError, Refused
+from frontend.api import LOOK_TIMEOUT, Api, ApiError, Refused, read
 from frontend.tokens import Token, Tokens
 
 __all__ = ["MODES", "Live", "Offer", "title"]
@@ -17,7 +18,6 @@ __all__ = ["MODES", "Live", "Offer", "title"]
 MODES = ("classify", "detect", "detect+classify")
 LOOK_EVERY = 10.0
 """Seconds for which a look counts as fresh."""
-_NOTHING_AGAINST = 426
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,8 @@ class Live:
         if self.clock() - self._looked < LOOK_EVERY:
             return
         self._looked = self.clock()
-        known = self.offer
-        modes = {mode: self._refusal(origin, known.modes[mode], mode=mode) for mode in MODES}
-        # Where not even its mode is let in, the server does not come to speak of the filter.
-        refused = self._refusal(origin, known.filter, mode=MODES[0], filter="1")
-        seen = Offer(modes, "" if refused == modes[MODES[0]] else refused)
-        if seen != known:
+        seen = self._seen(origin)
+        if seen != self.offer:
             self.offer = seen
             self.changes += 1
 
@@ -67,16 +63,21 @@ class Live:
         self._token = self.tokens.live(self._token)
         return self._token.words
 
-    def _refusal(self, origin: str, known: str, **asked: str) -> str:
-        """The server's words, or none. A server that is busy or away says nothing about it: then as it was."""
+    def _seen(self, origin: str) -> Offer:
+        """What the server says. One that is busy or away says nothing about it: then as it was."""
         headers = {"Origin": origin} if origin else {}
         try:
-            self.api.send("GET", "/v1/live", params=asked, headers=headers, timeout=LOOK_TIMEOUT)
+            told = self.api.send("GET", "/v1/live/modes", headers=headers, timeout=LOOK_TIMEOUT)
+            return read(lambda: Offer({mode: _words(told["modes"][mode]) for mode in MODES}, _words(told["filter"])))
         except Refused as refused:
-            return "" if refused.status == _NOTHING_AGAINST else refused.message
+            return Offer(dict.fromkeys(MODES, refused.message))
         except ApiError:
-            return known
-        return ""
+            return self.offer
+
+
+def _words(refusal: Mapping[str, Any] | None) -> str:
+    """Of an error of the server's; none where there is none."""
+    return str(refusal["message"]) if refusal else ""
 
 
 def title() -> str:

@@ -2,6 +2,8 @@
 
 A thread goes from one image to the next without the event loop in between: a loop that is busy with sockets must not
 keep a processor waiting. On a CPU there is one a processor, so that decoding and inference never compete for one.
+
+Of two lanes or more one takes no slow work, which is a detector's: nobody's picture waits for a whole pass of one.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ class Work:
     done: asyncio.Future[Logits] = field(compare=False)
     report: Callable[[int, float], None] = field(compare=False)
     """Is told the images and the seconds of the classifier's call, in the event loop."""
+    slow: bool = field(default=False, compare=False)
+    """Whether the call takes many times as long as others do."""
 
     @property
     def images(self) -> int:
@@ -56,6 +60,9 @@ class Lanes:
     def __init__(self, count: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._heap: list[Work] = []
+        self._slow_heap: list[Work] = []
+        self._slow_calls = 0
+        self._most_slow_calls = max(1, count - 1)
         self._changed = threading.Condition()
         self._lost: DeviceLost | None = None
         self.stopping = False
@@ -77,7 +84,7 @@ class Lanes:
                 if self._lost:
                     work.done.set_exception(self._lost)
                     continue
-                heapq.heappush(self._heap, work)
+                heapq.heappush(self._slow_heap if work.slow else self._heap, work)
             self._changed.notify(len(works))
 
     def stop(self, seconds: float) -> None:
@@ -94,6 +101,8 @@ class Lanes:
     def _run(self) -> None:
         while batch := self._take():
             outcome = _compute(batch)
+            if batch[0].slow:
+                self._end_slow_call()
             lost = outcome.error if isinstance(outcome.error, DeviceLost) else None
             if lost:
                 batch += self._give_up(lost)
@@ -107,26 +116,42 @@ class Lanes:
         """What waits, which nothing will compute any more."""
         with self._changed:
             self._lost = lost
-            waiting, self._heap = self._heap, []
+            waiting = self._heap + self._slow_heap
+            self._heap, self._slow_heap = [], []
             return waiting
 
     def _take(self) -> list[Work]:
         """The most urgent work, with what fits into the same call; nothing when all is over."""
         with self._changed:
             while True:
-                while self._heap and self._heap[0].done.done():  # its caller went away
-                    heapq.heappop(self._heap)
-                if self._heap:
-                    return self._fill(heapq.heappop(self._heap))
-                if self.stopping:
+                heap = self._most_urgent()
+                if heap:
+                    first = heapq.heappop(heap)
+                    self._slow_calls += first.slow
+                    return self._fill(first, heap)
+                if self.stopping and not self._slow_heap:
                     return []
                 self._changed.wait()
 
-    def _fill(self, first: Work) -> list[Work]:
+    def _most_urgent(self) -> list[Work]:
+        """The heap whose first work is to be done next; an empty one where there is none."""
+        for heap in (self._heap, self._slow_heap):
+            while heap and heap[0].done.done():  # its caller went away
+                heapq.heappop(heap)
+        if not self._slow_heap or self._slow_calls >= self._most_slow_calls:
+            return self._heap
+        return self._slow_heap if not self._heap or self._slow_heap[0] < self._heap[0] else self._heap
+
+    def _end_slow_call(self) -> None:
+        with self._changed:
+            self._slow_calls -= 1
+            self._changed.notify_all()  # a lane may have been told of slow work while it could take none
+
+    def _fill(self, first: Work, heap: list[Work]) -> list[Work]:
         batch, classifier = [first], first.classifier
         room = 0 if callable(first.pixels) else classifier.max_batch - first.images
-        while self._heap and self._heap[0].classifier is classifier and self._heap[0].images <= room:
-            work = heapq.heappop(self._heap)
+        while heap and heap[0].classifier is classifier and heap[0].images <= room:
+            work = heapq.heappop(heap)
             if not work.done.done():
                 batch.append(work)
                 room -= work.images

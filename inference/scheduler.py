@@ -1,9 +1,11 @@
-"""The only door to the device: a bounded queue with three priorities in front of the classifiers.
+"""The only door to the device: a bounded queue with four priorities in front of the classifiers.
 
 Every image waits here, whoever sent it. Urgent ones overtake; what does not fit is refused at once with
 `Overloaded`, before anything was spent on it; and a caller who goes away takes its images along.
 
     reserve(n) ── bytes, or pixels ── run ──> heap ──> lane 1 … lane L: decode, classify ──> logits
+
+Each priority has places of its own, so that none can take those of another.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ from contract.transform import Pixels
 from inference.artefacts import Variant
 from inference.classifier import Classifier, Logits
 from inference.lanes import Lanes, Make, Work
+from inference.makers import Makers
 
+DIED = "a worker of the scheduler has died, and the server must be restarted"
 _STOP_SECONDS = 1.0
+_LOADS_AT_ONCE = 2
 
 
 class Priority(IntEnum):
@@ -34,7 +39,9 @@ class Priority(IntEnum):
 
     INTERACTIVE = 0
     LIVE = 1
-    BULK = 2
+    MANY = 2
+    """A program's request of more images than people may send."""
+    BULK = 3
 
 
 class Overloaded(Exception):
@@ -46,7 +53,7 @@ class Overloaded(Exception):
 
 
 class Closed(Exception):
-    """The scheduler takes no more images: the process is about to end."""
+    """The scheduler takes no more images; the words say why: the process is about to end, or has to."""
 
 
 class Places:
@@ -77,7 +84,8 @@ class Scheduler:
     `load` makes a variant's classifier and may take its time: it runs in a thread. `makers` threads make pixels for
     classifiers that take batches (for others the lanes do). `queue_limit` is the number of images that may be reserved
     or waiting at each priority. `memory_budget` (bytes) bounds the classifiers held:
-    the least recently used goes first, one that has work never.
+    the least recently used goes first, one that has work never. `slow` tells, of a variant that was just loaded,
+    whether it is one that one lane of several is kept free of.
     """
 
     def __init__(
@@ -89,8 +97,11 @@ class Scheduler:
         queue_limit: int = 256,
         memory_budget: int = 2_000_000_000,
         on_inference: Callable[[Inference], None] = lambda _: None,
+        slow: Callable[[Variant], bool] = lambda _: False,
     ) -> None:
         self._load = load
+        self._is_slow = slow
+        self._slow: set[Variant] = set()
         self._queue_limit = queue_limit
         self._memory_budget = memory_budget
         self._on_inference = on_inference
@@ -104,8 +115,8 @@ class Scheduler:
         self._seconds_per_image = 0.05
         self._lane_count = lanes
         self._lanes = Lanes(lanes)
-        # Threads come into being when they are first needed: on a CPU that is the one that loads.
-        self._makers = ThreadPoolExecutor(makers + 1, thread_name_prefix="decode")
+        self._makers = Makers(makers)
+        self._loaders = ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load")
 
     # -- what callers use --------------------------------------------------------------------------------------
 
@@ -151,7 +162,7 @@ class Scheduler:
             classifier = await self._classifier(variant)
             pixels: Pixels | Make = make
             if classifier.max_batch > 1:  # a lane that decodes would keep the device waiting
-                pixels = (await asyncio.get_running_loop().run_in_executor(self._makers, make))[None]
+                pixels = (await self._makers.pixels(make, priority))[None]
             logits: Logits = (await self._work_off(variant, classifier, [pixels], priority))[0][0]
             return logits
 
@@ -180,7 +191,8 @@ class Scheduler:
             self._changed.clear()
             await self._changed.wait()
         await asyncio.to_thread(self._lanes.stop, _STOP_SECONDS)
-        self._makers.shutdown(wait=False, cancel_futures=True)
+        self._makers.stop()
+        self._loaders.shutdown(wait=False, cancel_futures=True)
         self._loaded.clear()
 
     # -- helpers -----------------------------------------------------------------------------------------------
@@ -191,7 +203,7 @@ class Scheduler:
         if self._lanes.stopping:
             raise Closed("the server is shutting down")
         if not self.alive:
-            raise Closed("a worker of the scheduler has died, and the server must be restarted")
+            raise Closed(DIED)
         self._users[variant] += 1
         try:
             yield
@@ -203,8 +215,10 @@ class Scheduler:
         self, variant: Variant, classifier: Classifier, parts: Sequence[Pixels | Make], priority: Priority
     ) -> list[Logits]:
         """The lanes' answers, one float32[N,C] a part; whoever is cancelled takes its parts along."""
-        loop, report = asyncio.get_running_loop(), partial(self._account, variant)
-        works = [Work(priority, next(self._numbers), classifier, part, loop.create_future(), report) for part in parts]
+        loop, report, slow = asyncio.get_running_loop(), partial(self._account, variant), variant in self._slow
+        works = [
+            Work(priority, next(self._numbers), classifier, part, loop.create_future(), report, slow) for part in parts
+        ]
         try:
             self._lanes.put(works)
             if len(works) == 1:
@@ -232,7 +246,7 @@ class Scheduler:
         return self._loaded[variant]
 
     async def _load_classifier(self, variant: Variant) -> Classifier:
-        load = partial(asyncio.get_running_loop().run_in_executor, self._makers, self._load, variant)
+        load = partial(asyncio.get_running_loop().run_in_executor, self._loaders, self._load, variant)
         classifier: Classifier | None = None
         try:
             with suppress(MemoryError):
@@ -241,6 +255,8 @@ class Scheduler:
                 self._make_room(self._memory_budget + 1)  # whatever has no work goes
                 classifier = await load()
             self._make_room(classifier.memory_bytes)
+            if self._is_slow(variant):
+                self._slow.add(variant)
             self._loaded[variant] = classifier
             return classifier
         finally:

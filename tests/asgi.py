@@ -32,7 +32,7 @@ async def ask(app: ASGIApp, body: bytes) -> int:
     async def send(message: MutableMapping[str, Any]) -> None:
         statuses.append(message.get("status", 0))
 
-    headers = [(b"host", b"x"), (b"content-type", b"multipart/form-data; boundary=x")]
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=x")]
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
         "path": "/v1/predict", "raw_path": b"/v1/predict", "query_string": b"", "root_path": "",

@@ -23,7 +23,7 @@ class KeyRing:
     def __init__(self, path: Path) -> None:
         """Raises BadKeys."""
         self._path = path
-        self._seen = _look(path)
+        self._taken = self._refused = _look(path)
         self._looked = time.monotonic()
         self._take(read_keys(path))
 
@@ -45,20 +45,22 @@ class KeyRing:
         return self._keys.get(identity)
 
     def _follow(self) -> None:
-        """Looks at the file once a second, and reads it if it is another one."""
+        """Looks at the file once a second, and reads it until it could be taken, if it is another one."""
         now = time.monotonic()
         if now < self._looked + LOOK_SECONDS:
             return
         self._looked = now
         seen = _look(self._path)
-        if seen == self._seen:
+        if seen == self._taken:
             return
-        self._seen = seen
         try:
             self._take(read_keys(self._path))
         except BadKeys as bad:
-            log.error("keys file not taken, the former keys go on", file=str(self._path), why=str(bad))
+            if seen != self._refused:
+                log.error("keys file not taken, the former keys go on", file=str(self._path), why=str(bad))
+            self._refused = seen
         else:
+            self._taken = self._refused = seen
             log.info("keys read again", keys=len(self._keys))
 
     def _take(self, keys: Keys) -> None:

@@ -18,7 +18,7 @@ from contract.keys import PREFIX, Key
 
 __all__ = ["OPEN", "Access"]
 
-OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
+OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """What needs no key. The proxy passes /metrics on to nobody outside."""
 _LIVE = "/v1/live"
 """A browser's script is not told why a WebSocket was refused: it asks by GET."""

@@ -1,4 +1,4 @@
-"""/v1/batches: a zip of thousands, from its announcement to its results. Routes run in threads: S3 is waited for."""
+"""/v1/batches: a zip of thousands, from its announcement to its results. Routes run in threads of their own."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from backend.api.batch_schemas import (
     WantedParts,
     batch_body,
 )
+from backend.api.batch_threads import BatchRoute, pieces
 from backend.api.errors import not_ready
 from backend.api.schemas import ErrorBody
 from backend.batches.errors import BatchProblem, wrong_state
@@ -35,7 +36,7 @@ from contract.batches import State
 from contract.ziplist import ZipLimits
 
 _ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (404, 409, 413, 422, 503)}
-router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=_ERRORS)
+router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=_ERRORS, route_class=BatchRoute)
 BatchId = Annotated[str, Path(max_length=64)]
 _OFF = (
     "Batches are off: this server has no storage. Set NINEFOLD_BUCKET (and NINEFOLD_S3_ENDPOINT, unless it is AWS); "
@@ -43,7 +44,7 @@ _OFF = (
 )
 
 
-def _batches(request: Request) -> Batches:
+async def _batches(request: Request) -> Batches:
     found: Batches | None = request.app.state.batches
     if found is None:
         raise BatchProblem(503, "batches_off", _OFF)
@@ -64,9 +65,10 @@ def create(request: Request, batches: Found, new: NewBatch) -> CreatedBatch:
 @router.get("")
 def batches_all(batches: Found) -> BatchesBody:
     """Every batch, also those that another program put under uploads/."""
-    notice = batches.views.notice()
+    listed = batches.views.all()
+    notice = batches.views.notice
     return BatchesBody(
-        batches=[batch_body(view) for view in batches.views.all()],
+        batches=[batch_body(view) for view in listed],
         notice=NoticeBody(message=notice.message, disposable=notice.disposable),
         limits=LimitsBody(zip_bytes=batches.most_bytes, entries=ZipLimits().max_entries),
     )
@@ -137,7 +139,7 @@ def results(
     rows = batches.results(batch, model, precision, format)
     name = re.sub(r"[^A-Za-z0-9._-]", "-", batch)
     headers = {"Content-Disposition": f'attachment; filename="{name}-results.{format}"'}
-    return StreamingResponse(rows, media_type=FORMATS[format], headers=headers)
+    return StreamingResponse(pieces(rows), media_type=FORMATS[format], headers=headers)
 
 
 @router.get("/{batch}/pixels/{entry}", response_class=Response)

@@ -3,25 +3,26 @@
 Below /v2 it is that of the Open Inference Protocol: {"error": message}.
 
     ApiError (status, code)
-    ├── no_images · too_many_images · invalid_parameter                         422
-    ├── malformed_multipart · malformed_json                                    422
-    ├── malformed_request (of the Open Inference Protocol)                      400
-    ├── unsupported_media_type                                                  415
-    ├── body_too_large                                                          413
-    ├── upload_stalled                                                          408
-    ├── unknown_model, or no such path 404 · method_not_allowed 405 · model_missing 409
-    ├── unauthorized 401 · forbidden (a token's other use) 403 · rate_limited (of a key) 429
-    ├── keys_off, too_old (of a token)                                          409
-    ├── overloaded 429 · not_ready 503        both with Retry-After
-    ├── draining (of /readyz alone: about to stop, still answering)             503
-    ├── model_damaged · no_memory (for the model)                               503
-    ├── no_evaluation 404 · evaluation_damaged, evaluation_newer                503
-    ├── of /v1/live: origin_not_allowed 403 · filter_missing, tracker_missing 409 · too_many_sessions 429 ·
-    │   upgrade_required 426
-    ├── disk_full (no room for what is being uploaded)                          507
-    ├── of a batch: see backend.batches.errors
-    └── internal                                                                500
+    ├── 400  malformed_request · bad_image (of /v2, whose requests fail as a whole)
+    ├── 401  unauthorized
+    ├── 403  forbidden (a token's other use) · origin_not_allowed (of /v1/live)
+    ├── 404  unknown_model · no_evaluation · not_found
+    ├── 405  method_not_allowed
+    ├── 408  upload_stalled
+    ├── 409  model_missing · filter_missing · tracker_missing · keys_off · too_old (a token)
+    ├── 413  body_too_large
+    ├── 415  unsupported_media_type
+    ├── 421  unknown_host
+    ├── 422  no_images · too_many_images · invalid_parameter · malformed_multipart · malformed_json
+    ├── 426  upgrade_required (of /v1/live)
+    ├── 429  overloaded · rate_limited (a key) · too_many_sessions (of /v1/live)
+    ├── 500  internal
+    ├── 503  not_ready · broken (of /healthz) · draining (of /readyz and /v1/live) · model_missing (asked by /v2 whether
+    │        it is ready) · model_damaged · no_memory (for the model) · evaluation_damaged · evaluation_newer
+    ├── 507  disk_full (no room for what is being uploaded)
+    └── of a batch: see backend.batches.errors
 
+All 429 and not_ready say Retry-After. What else the framework refuses has its status's phrase as its code.
 Errors of one image are no errors of the request: they are rows of a 200.
 """
 
@@ -90,7 +91,7 @@ def translate(error: Exception) -> ApiError:  # noqa: C901, PLR0911, PLR0912  # 
         case MemoryError():
             return ApiError(503, "no_memory", "The server's device has no memory for that now. Try again later.")
         case Closed():
-            return not_ready("it is shutting down")
+            return not_ready(str(error))
         case RequestValidationError():
             return _invalid_parameter(error)
         case HTTPException():

@@ -1,7 +1,7 @@
 """/v1/live: a camera's frames in over a WebSocket, one answer a frame out.
 
 What is wrong is said before the upgrade, as an answer in HTTP. A browser's script is not shown that answer: it asks the
-same address by GET, which says what its WebSocket would be told.
+same address by GET, which says what its WebSocket would be told. A page asks once about all that may be chosen.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, WebSocket
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import HTTPConnection
 
 from backend.access.keys import KeyRing
 from backend.api.errors import ApiError, not_ready, translate
-from backend.api.schemas import ErrorBody
+from backend.api.queries import asked_by
+from backend.api.schemas import ErrorBody, ErrorDetail, LiveBody
 from backend.live.looking import Looks, soon
 from backend.live.session import Session
 from backend.live.sessions import Sessions
@@ -25,6 +25,7 @@ from backend.metrics import Metrics
 from backend.settings import Settings
 from inference.artefacts import Variant
 from inference.detectors import Mode
+from inference.scheduler import DIED
 
 router = APIRouter(prefix="/v1", tags=["live"])
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -57,7 +58,7 @@ async def live(socket: WebSocket) -> None:
     sessions: Sessions = socket.app.state.live
     with ExitStack() as held:
         try:
-            asked = _asked(socket)
+            asked = asked_by(socket, _Asked)
             variant = _admitted(socket, asked)
             held.enter_context(sessions.room(_key(socket)))
             look = await soon(_looks(socket).make(asked.mode, asked.filter, variant, asked.top_k))
@@ -78,20 +79,44 @@ async def why_not(request: Request, asked: Annotated[_Asked, Query()]) -> ErrorB
     raise ApiError(426, "upgrade_required", message, upgrade="websocket")
 
 
+@router.get("/live/modes", responses=_ERRORS)
+async def modes(request: Request) -> LiveBody:
+    """What a WebSocket would be refused of what may be chosen: each mode, and the filter. Loads nothing."""
+    _check_open(request)
+    return LiveBody(
+        modes={mode.value: _refused(request, mode, False) for mode in Mode},
+        filter=_refused(request, Mode.CLASSIFY, True),
+    )
+
+
+def _refused(asking: HTTPConnection, mode: Mode, filtered: bool) -> ErrorDetail | None:
+    """The error, or None."""
+    try:
+        _looks(asking).check(mode, filtered)
+    except ApiError as refused:
+        return ErrorDetail(code=refused.code, message=refused.message)
+    return None
+
+
 def _admitted(asking: HTTPConnection, asked: _Asked) -> Variant:
     """The classifier of who is let in, as far as that can be told without loading anything; else raises the error."""
+    _check_open(asking)
+    variant: Variant = asking.app.state.predictor.resolve(asked.model, asked.precision)
+    _looks(asking).check(asked.mode, asked.filter)
+    asking.app.state.live.check_room(_key(asking))
+    return variant
+
+
+def _check_open(asking: HTTPConnection) -> None:
+    """Raises ApiError where nobody is let in, or not from there."""
     state, predictor = asking.app.state, asking.app.state.predictor
     _check_origin(asking.headers.get("origin"), state.settings)
     if not predictor.scheduler.alive:
-        raise not_ready("a worker of the scheduler has died, and the server must be restarted")
+        raise not_ready(DIED)
     if state.draining:
         raise ApiError(503, "draining", "The server is about to stop: connect again, to another.", retry_after="1")
     if not predictor.ready:
         raise not_ready(predictor.why_not_ready)
-    variant: Variant = predictor.resolve(asked.model, asked.precision)
-    _looks(asking).check(asked.mode, asked.filter)
-    state.live.check_room(_key(asking))
-    return variant
 
 
 def _key(asking: HTTPConnection) -> str | None:
@@ -112,14 +137,6 @@ def _check_origin(origin: str | None, settings: Settings) -> None:
             f"Pages of {origin:.100} may not open live connections here; NINEFOLD_PAGE_ORIGINS names those that may."
         )
         raise ApiError(403, "origin_not_allowed", message)
-
-
-def _asked(asking: HTTPConnection) -> _Asked:
-    try:
-        return _Asked.model_validate(dict(asking.query_params))
-    except ValidationError as error:
-        found = [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
-        raise RequestValidationError(found) from error
 
 
 def _still_allowed(socket: WebSocket) -> Callable[[], bool]:

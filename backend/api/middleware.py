@@ -19,8 +19,10 @@ from backend.metrics import Metrics
 log = structlog.get_logger()
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
-# What an open page asks every second or two: in the metrics, but in the log only when it fails.
-_POLLED = frozenset({"/v1/models", "/v1/batches", "/v1/batches/{batch}", "/v1/batches/{batch}/pixels/{entry}"})
+# What an open page asks every few seconds: in the metrics, but in the log only when it fails.
+_POLLED = frozenset(
+    {"/v1/models", "/v1/batches", "/v1/batches/{batch}", "/v1/batches/{batch}/pixels/{entry}", "/v1/live/modes"}
+)
 CLIENT_GONE = 499
 SWITCHED = 101
 _REFUSED = (401, 429)

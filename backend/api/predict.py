@@ -7,13 +7,13 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from backend.api.errors import not_ready
 from backend.api.json_images import JSON_SCHEMA, is_json, json_images
 from backend.api.places import one_place, unless_gone
+from backend.api.queries import asked_by
 from backend.api.schemas import ErrorBody, ErrorDetail, ImageError, ImageOk, PredictionRow, PredictResponse
 from backend.api.uploads import FIELD, Picture, uploads
 from backend.metrics import Metrics
@@ -33,7 +33,7 @@ class _Lean(APIRoute):
         """The handler of a request."""
 
         async def handle(request: Request) -> Response:
-            asked = _asked(request) if request.scope["query_string"] else _NOTHING_ASKED
+            asked = asked_by(request, _Asked) if request.scope["query_string"] else _NOTHING_ASKED
             answer: PredictResponse = await self.endpoint(request, asked.model, asked.precision, asked.top_k)
             return Response(answer.__pydantic_serializer__.to_json(answer), media_type="application/json")
 
@@ -50,16 +50,6 @@ class _Asked(BaseModel):
 
 
 _NOTHING_ASKED = _Asked()
-
-
-def _asked(request: Request) -> _Asked:
-    try:
-        return _Asked.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        found = [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
-        raise RequestValidationError(found) from error
-
-
 router = APIRouter(prefix="/v1", tags=["predict"], route_class=_Lean)
 _BODY = {
     "requestBody": {

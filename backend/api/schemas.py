@@ -20,6 +20,13 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
+class LiveBody(BaseModel):
+    """What stands against each mode of a live connection, and against the filter; null: nothing."""
+
+    modes: dict[str, ErrorDetail | None]
+    filter: ErrorDetail | None
+
+
 class PredictionRow(BaseModel):
     """A class and its probability; the most probable comes first."""
 

@@ -25,6 +25,7 @@ from inference.catalogue import CATALOGUE, PRECISIONS, Model
 from inference.choice import Choice, adds, is_built, usable, why_missing
 from inference.devices import computes
 from inference.engines import has_bf16
+from inference.scheduler import DIED
 
 router = APIRouter(tags=["status"])
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
@@ -45,7 +46,7 @@ async def readyz(request: Request) -> StatusBody:
     """200 once the golden image got its expected answer; send traffic only then."""
     predictor: Predictor = request.app.state.predictor
     if not predictor.scheduler.alive:
-        raise not_ready("a worker of the scheduler has died, and the server must be restarted")
+        raise not_ready(DIED)
     if request.app.state.draining:
         raise ApiError(503, "draining", "The server is about to stop: send nothing more.")
     if not predictor.ready:

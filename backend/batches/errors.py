@@ -1,11 +1,11 @@
 """What can be wrong with a request about a batch. backend.api.errors renders it as it renders every error.
 
 BatchProblem (status, code, message)
-├── unknown_batch 404 · no_pixels 404
-├── wrong_state · needs_preprocessing · parts_missing            409
-├── zip_too_large                                                413
-├── not_a_zip · empty_file · invalid_parameter                   422
-└── storage_away · jobs_away · batches_off                       503
+├── 404  unknown_batch · no_pixels
+├── 409  wrong_state · needs_preprocessing · parts_missing
+├── 413  zip_too_large
+├── 422  not_a_zip · empty_file · invalid_parameter
+└── 503  storage_away · storage_refuses · jobs_away · batches_off
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backend.batches.errors import StorageAway
+from backend.batches.errors import StorageAway, StorageRefuses
 from backend.batches.storage import Conflict, Missing, Storage
 from contract.batches import LEASE_SECONDS, BadRecord, Lease
 
@@ -64,7 +64,7 @@ class HeldLease:
         """Lets go, so that anyone may go on at once; with an `error`, that it failed. What is lost stays lost."""
         try:
             self.storage.put(self.key, Lease(self.owner, released=True, error=error).encode(), if_match=self.etag)
-        except (Conflict, StorageAway):
+        except (Conflict, StorageAway, StorageRefuses):
             return
 
     def _check_that_it_is_not_ours(self, conflict: Conflict) -> None:

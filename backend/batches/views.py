@@ -29,6 +29,7 @@ _GOOD_FOR = {
     State.EXPIRED: 60.0,
 }
 """How many seconds a list may show a batch as it was; what is done to one through this server is seen at once."""
+_NOTICE_SECONDS = 5.0
 _AT_ONCE = 8
 
 
@@ -40,6 +41,9 @@ class Views:
         self._job_runs = job_runs
         self._clock = clock
         self._seen: dict[str, tuple[float, BatchView]] = {}
+        self.notice = Notice()
+        """What a list says beside the batches, as it was some seconds ago at the most."""
+        self._notice_read = float("-inf")
         self._listing: list[BatchView] = []
         self._swept = False
         self._sweeping = threading.Lock()
@@ -55,6 +59,7 @@ class Views:
             return self._listing
         try:
             names = self.names()
+            self._read_notice()
             for gone in list(self._seen.keys() - names):
                 self._seen.pop(gone, None)
             found = self._pool.map(self._recent, names)
@@ -68,14 +73,6 @@ class Views:
         """The ids of all batches."""
         found = {*self._storage.folders(UPLOADS), *self._storage.folders(BATCHES)}
         return {name for name in found if is_batch_id(name)}
-
-    def notice(self) -> Notice:
-        """Nothing to say where there is none, or where it cannot be read."""
-        try:
-            body = json.loads(self._storage.get(NOTICE_KEY).data)
-            return Notice(str(body.get("message", "")), bool(body.get("disposable", False)))
-        except (Missing, ValueError, AttributeError):
-            return Notice()
 
     def one(self, batch: str) -> BatchView:
         """As it is this moment. Raises BatchProblem unknown_batch."""
@@ -100,6 +97,18 @@ class Views:
     def forget(self, batch: str) -> None:
         """Something was done to it: the next look is a fresh one."""
         self._seen.pop(batch, None)
+
+    def _read_notice(self) -> None:
+        """Nothing to say where there is none, or where it cannot be understood."""
+        now = self._clock()
+        if now < self._notice_read + _NOTICE_SECONDS:
+            return
+        try:
+            body = json.loads(self._storage.get(NOTICE_KEY).data)
+            self.notice = Notice(str(body.get("message", "")), bool(body.get("disposable", False)))
+        except (Missing, ValueError, AttributeError):
+            self.notice = Notice()
+        self._notice_read = now
 
     def _recent(self, batch: str) -> BatchView | None:
         when, view = self._seen.get(batch, (0.0, None))

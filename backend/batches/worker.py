@@ -31,6 +31,7 @@ __all__ = ["Worker"]
 log = structlog.get_logger()
 T = TypeVar("T")
 _LOOK_SECONDS = 10.0
+_STOP_SECONDS = 60.0
 # A look costs two listings. What another server left is taken after a minute anyway; of ended ones hardly any is left.
 _LOOK_WAITING_SECONDS = 60.0
 _LOOK_ENDED_SECONDS = 600.0
@@ -60,7 +61,7 @@ class Worker:
         self._on_rows = on_rows
         self._on_end = on_end
         self._states: dict[str, str] = {}
-        self._asked: list[str] = []
+        self._asked: dict[str, None] = {}
         self._poke = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._next_look: dict[str, float] = {}
@@ -78,9 +79,17 @@ class Worker:
 
     @contextmanager
     def dropped(self, batch: str) -> Iterator[None]:
-        """Within the block nothing is written for this batch, so that it can be deleted. From any thread."""
-        asyncio.run_coroutine_threadsafe(self._stop(batch), self._loop).result(timeout=60)
+        """Within the block nothing is written for this batch, so that it can be deleted. From any thread.
+
+        Raises StorageAway where what is being written does not end.
+        """
+        stopping = asyncio.run_coroutine_threadsafe(self._stop(batch), self._loop)
         try:
+            try:
+                stopping.result(timeout=_STOP_SECONDS)
+            except TimeoutError:
+                stopping.cancel()
+                raise StorageAway("a prediction of this batch does not end") from None
             yield
         finally:
             self._loop.call_soon_threadsafe(self._dropped.discard, batch)
@@ -95,7 +104,7 @@ class Worker:
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def _note(self, batch: str) -> None:
-        self._asked.append(batch)
+        self._asked[batch] = None
         self._poke.set()
 
     async def _stop(self, batch: str) -> None:
@@ -109,8 +118,8 @@ class Worker:
             try:
                 for batch in await self._due() if self._answering.ready() else ():
                     await self._look_at(batch)
-            except StorageAway as away:
-                log.warning("storage away", why=str(away))
+            except BatchProblem as problem:
+                log.warning("storage away", code=problem.code, why=problem.message)
             except Exception:
                 log.exception("the batch worker met something unexpected and goes on")
             with suppress(TimeoutError):
@@ -118,24 +127,25 @@ class Worker:
             self._poke.clear()
 
     async def _due(self) -> list[str]:
-        """What was asked for here; then all others, those at rest less often."""
-        asked, self._asked = self._asked, []
+        """What was asked for here; then all others, those at rest less often, and what has waited longest first."""
         names = await self._in_thread(self._views.names)
         now = time.monotonic()
-        due = [name for name in sorted(names) if self._next_look.get(name, 0.0) <= now]
+        due = sorted((self._next_look.get(name, 0.0), name) for name in names)
         for gone in self._next_look.keys() - set(names):
             del self._next_look[gone]
             self._states.pop(gone, None)
-        return list(dict.fromkeys([*asked, *due]))
+        return list(dict.fromkeys([*self._asked, *(name for when, name in due if when <= now)]))
 
     async def _look_at(self, batch: str) -> None:
         """One batch. What is wrong with it must not keep the others waiting."""
         self._next_look[batch] = time.monotonic() + _LOOK_WAITING_SECONDS
+        self._asked.pop(batch, None)  # whoever asks from now on asks for another look
         try:
             view = await self._in_thread(lambda: self._views.one(batch))
             self._states[batch] = _state(view)
             await self._work_off(view)
         except StorageAway:
+            self._next_look[batch] = time.monotonic()  # again soon, behind those that it kept waiting
             raise
         except BatchProblem as problem:
             if problem.code != "unknown_batch":
@@ -171,15 +181,21 @@ class Worker:
             self.current = None
             self._views.forget(view.id)
 
-    async def _predict(self, view: BatchView, variant: Variant, key: str) -> None:
+    async def _lease(self, view: BatchView, key: str) -> HeldLease | None:
+        """The lease, unless it cannot be had."""
         taking = asyncio.ensure_future(self._in_thread(lambda: take(self._storage, key, self.owner)))
         try:
-            lease = await asyncio.shield(taking)
+            return await asyncio.shield(taking)
         except asyncio.CancelledError:
             lease = await taking  # it may have been taken: then it is to be let go
             if lease:
                 await self._in_thread(lease.release)
-            return
+        except BatchProblem as problem:
+            log.warning("lease not taken", batch=view.id, code=problem.code, why=problem.message)
+        return None
+
+    async def _predict(self, view: BatchView, variant: Variant, key: str) -> None:
+        lease = await self._lease(view, key)
         if lease is None:
             return
         with structlog.contextvars.bound_contextvars(batch=view.id, variant=str(variant)):
@@ -228,7 +244,7 @@ def _never_began(view: BatchView) -> bool:
 def _reason(failed: Exception) -> tuple[str, str]:
     """(code, message) for the person who asked for the prediction."""
     match failed:
-        case PredictionFailed():
+        case PredictionFailed() | BatchProblem():
             return failed.code, failed.message
         case ModelMissing() | BadCard() | DamagedArtefact():
             return "model_missing", str(failed)

@@ -21,7 +21,7 @@ import structlog
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from backend.api.errors import not_ready, translate
+from backend.api.errors import translate
 from backend.live.ending import Ended, failed, gone, idle, not_binary, revoked, slow_reader
 from backend.live.limits import LiveLimits
 from backend.live.pace import Flood, Pace
@@ -177,7 +177,7 @@ class Session:
         except Overloaded as full:
             code, message = "overloaded", translate(full).message
         except Closed as closed:  # a server that stops has ended its sessions before: a lane has died
-            raise failed("not_ready", not_ready(str(closed)).message) from None
+            raise failed("not_ready", translate(closed).message) from None
         except Exception as error:
             refused = translate(error)
             if refused.code == "internal":

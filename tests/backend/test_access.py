@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import sys
@@ -71,7 +72,7 @@ def asking(app: FastAPI, test: Callable[[httpx.AsyncClient], Awaitable[Any]]) ->
 
     async def main() -> Any:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await test(client)
 
     return asyncio.run(main())
@@ -177,7 +178,7 @@ async def status_of(app: FastAPI, sent: str) -> int:
     async def send(message: Any) -> None:
         statuses.append(message.get("status", 0))
 
-    headers = [(b"host", b"x"), (b"authorization", b"Bearer " + sent.encode())]
+    headers = [(b"host", b"localhost"), (b"authorization", b"Bearer " + sent.encode())]
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
         "path": "/openapi.json", "raw_path": b"/openapi.json", "query_string": b"", "root_path": "", "headers": headers,
@@ -217,6 +218,26 @@ def test_the_file_is_followed_and_a_damaged_one_changes_nothing(app: FastAPI, fi
         file.path.unlink()
         assert ask(app, "GET", "/openapi.json", sent).status_code == 200
     assert len([line for line in lines if line["log_level"] == "error"]) == 4  # each once
+
+
+def test_a_revocation_is_not_lost_by_a_file_that_cannot_be_read_once(
+    app: FastAPI, file: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, _ = new_key("another")
+    read_bytes, failing = Path.read_bytes, [True] * 3
+
+    def failing_at_first(path: Path) -> bytes:
+        if path == file.path and failing:
+            failing.pop()
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing_at_first)
+    file.write(replace(file.keys, keys=(other,)))
+    with capture_logs() as lines:
+        statuses = [ask(app, "GET", "/openapi.json", file.sent).status_code for _ in range(5)]
+    assert statuses == [200] * 3 + [401] * 2
+    assert [line["log_level"] for line in lines if "keys" in line["event"]] == ["error", "info"]  # each once
 
 
 def test_a_server_does_not_start_on_a_file_that_it_cannot_use(tmp_path: Path) -> None:
@@ -458,4 +479,5 @@ def test_a_picture_is_answered_with_a_key_and_not_without(guarded: tuple[Service
     service, _ = guarded
     assert service.predict(("koala.jpg", pictures.sample("koala.jpg")))[0]["predictions"][0]["label"] == "koala"
     assert httpx.post(f"{service.url}/v1/predict", content=b"x" * 100_000).status_code == 401
-    assert [httpx.get(service.url + path).status_code for path in sorted(OPEN)] == [200] * 3
+    assert {"/v2/health/live", "/v2/health/ready"} < OPEN
+    assert [httpx.get(service.url + path).status_code for path in sorted(OPEN)] == [200] * 5

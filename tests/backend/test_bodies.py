@@ -145,7 +145,8 @@ def test_who_holds_memory_must_send_on() -> None:
 
 
 def test_a_server_gives_such_a_sender_up(models_dir: Path) -> None:
-    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n"
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: 900000\r\n\r\n"
     with serve(models_dir, threads=1, model="resnet18-seeded", stall_seconds=3) as server:
         assert server.app is not None
         address, over = urlsplit(server.url), threading.Event()

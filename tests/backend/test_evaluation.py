@@ -39,7 +39,7 @@ EVALUATION = {
 def client(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
     """A server that has not started: no model is needed to tell what was evaluated."""
     app = create_app(Settings(models_dir=tmp_path_factory.mktemp("models")))
-    return TestClient(app, raise_server_exceptions=False)
+    return TestClient(app, "http://localhost", raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_it_is_read_from_where_the_setting_says(tmp_path: Path) -> None:
     """The folder of models is part of an image, and cannot be written to there."""
     (tmp_path / "elsewhere.json").write_text(json.dumps(EVALUATION))
     app = create_app(Settings(models_dir=tmp_path / "models", evaluation=tmp_path / "elsewhere.json"))
-    assert TestClient(app).get("/v1/evaluation").json() == EVALUATION
+    assert TestClient(app, "http://localhost").get("/v1/evaluation").json() == EVALUATION
 
 
 def test_one_of_an_earlier_version_is_read(client: TestClient, folder: Path) -> None:

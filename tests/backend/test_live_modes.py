@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 from websockets.exceptions import InvalidStatus
 
 from backend.decoding import _FILTER_LAYERS, Decoder
@@ -41,7 +43,7 @@ from inference.openvino_classifier import OpenVinoClassifier
 from inference.scheduler import Overloaded, Priority
 from inference.tracks import Tracks
 from tests import pictures
-from tests.cameras import answer, end_of, opened, refusal
+from tests.cameras import answer, end_of, opened, refusal, wait_for
 from tests.detectors import fake_detector
 from tests.servers import ROOT, Service, serve
 
@@ -296,7 +298,70 @@ def test_frames_take_threads_and_a_place_of_their_own(
         looks.threads.submit(print)
 
 
+def test_slow_detection_leaves_a_lane_to_pictures(
+    own_dir: Path, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, go_on = list[int](), threading.Event()
+
+    class Slow:
+        max_batch = memory_bytes = 1
+
+        def __call__(self, given: Pixels) -> Any:
+            at_work.append(1)
+            assert go_on.wait(30)
+            return np.zeros((1, 2, 6), np.float32)
+
+    with serve(own_dir, threads=2) as server:
+        assert server.app
+        scheduler = server.app.state.predictor.scheduler
+        ask(server, "?mode=detect", KOALA)  # with it, the detector is loaded
+        (detector,) = (variant for variant in scheduler.loaded if variant.model == FAKE_DETECTOR)
+        scheduler._loaded[detector] = Slow()
+        with ExitStack() as open_ones:
+            sessions = [open_ones.enter_context(opened(server, "?mode=detect")) for _ in range(4)]
+            open_ones.callback(go_on.set)
+            for camera in sessions:
+                camera.send(KOALA)
+            wait_for(lambda: scheduler.waiting(Priority.LIVE) == 4 and bool(at_work))
+            for _ in range(3):
+                assert server.predict(("koala.jpg", KOALA))[0]["status"] == "ok"
+            assert len(at_work) == 1
+            go_on.set()
+            assert all(answer(camera)["boxes"] == [] for camera in sessions)
+
+
 # -- what is missing ---------------------------------------------------------------------------------------------
+
+
+def test_a_page_asks_once_what_may_be_chosen(
+    models_dir: Path, own_dir: Path, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = "https://page.example"
+    modes = ("classify", "detect", "detect+classify")
+    with serve(own_dir, threads=1, page_origins=origin) as server:
+        assert server.app
+        told = server.client.get("/v1/live/modes", headers={"Origin": origin})
+        assert told.status_code == 200 and told.json() == {"modes": dict.fromkeys(modes), "filter": None}
+        assert told.headers["access-control-allow-origin"] == origin
+        elsewhere = server.client.get("/v1/live/modes", headers={"Origin": "https://evil.example"})
+        assert (elsewhere.status_code, elsewhere.json()["error"]["code"]) == (403, "origin_not_allowed")
+        assert [variant.model for variant in server.app.state.predictor.scheduler.loaded] == ["efficientnet_lite0"]
+        with capture_logs() as lines:
+            for _ in range(3):
+                server.client.get("/v1/live/modes")
+        assert not [line for line in lines if line.get("path") == "/v1/live/modes"]
+        server.app.state.draining = True
+        assert server.client.get("/v1/live/modes").json()["error"]["code"] == "draining"
+        server.app.state.draining = False
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with serve(models_dir, threads=1) as server:
+        told = server.client.get("/v1/live/modes").json()
+        assert told["modes"]["classify"] is None
+        for query, found in (
+            *((f"mode={mode.replace('+', '%2B')}", told["modes"][mode]) for mode in modes[1:]),
+            ("filter=1", told["filter"]),
+        ):  # in the words of the address that the WebSocket has
+            assert found == server.client.get(f"/v1/live?{query}").json()["error"], query
 
 
 def test_asking_loads_nothing(own_dir: Path, detectors: ArtefactStore) -> None:

@@ -4,9 +4,11 @@ import asyncio
 import base64
 import json
 import struct
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from backend.api.v2.request import Bounds, asked
 from contract.keys import new_key, new_keys
 from contract.transform import ImageLimits, TransformSpec, to_pixels
 from inference.scheduler import Priority
-from tests import pictures
+from tests import cameras, pictures
+from tests.cameras import opened, wait_for
 from tests.servers import Service, process, serve
 
 NAMES = ("koala.jpg", "macaw.jpg", "espresso.jpg")
@@ -137,14 +140,14 @@ def test_a_batch_holds_no_more_places_than_half_of_the_queue(models_dir: Path, p
 
         def watched(more: int, priority: Priority) -> None:
             take(more, priority)
-            if priority is Priority.LIVE:
+            if priority is Priority.MANY:
                 most[0] = max(most[0], scheduler.waiting(priority))
 
         scheduler._take_places = watched
         with InferenceServerClient(server.url.removeprefix("http://"), network_timeout=60) as client:
             answer = logits(client.infer("resnet18-seeded", [of_pixels(np.repeat(pixels[:1], 64, axis=0))]))
             assert answer.shape == (64, 1000) and most == [9]
-            with scheduler.reserve(9, Priority.LIVE):
+            with scheduler.reserve(9, Priority.MANY):
                 with pytest.raises(InferenceServerException, match="as much to do as it can take") as raised:
                     client.infer("resnet18-seeded", [of_pixels(np.repeat(pixels[:1], 10, axis=0))])
                 assert raised.value.status() == "429"
@@ -157,7 +160,39 @@ def test_a_batch_holds_no_more_places_than_half_of_the_queue(models_dir: Path, p
             with scheduler.reserve(10, Priority.INTERACTIVE):  # before anything is read: this is no JSON
                 refused = server.client.post("/v2/models/resnet18-seeded/infer", content="{")
                 assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
-        assert scheduler.waiting(Priority.LIVE) == scheduler.waiting(Priority.INTERACTIVE) == 0
+        assert scheduler.waiting(Priority.MANY) == scheduler.waiting(Priority.INTERACTIVE) == 0
+
+
+def test_batches_that_hold_all_their_places_leave_cameras_theirs(models_dir: Path, pixels: Pixels) -> None:
+    gate = threading.Event()
+
+    class Held:
+        max_batch = memory_bytes = 1
+
+        def __call__(self, given: Pixels) -> Any:
+            assert gate.wait(30)
+            return np.zeros((len(given), 1000), np.float32)
+
+    with serve(models_dir, threads=1, model="resnet18-seeded") as server, ThreadPoolExecutor(2) as programs:
+        assert server.app is not None
+        scheduler = server.app.state.predictor.scheduler
+        (variant,) = scheduler.loaded
+        scheduler._loaded[variant] = Held()
+        text = json.dumps(tensor("pixels", "UINT8", [18, 224, 224, 3], size=18 * 150_528)).encode()
+        headers = {"Inference-Header-Content-Length": str(len(text))}
+        url, body = f"{server.url}/v2/models/resnet18-seeded/infer", text + bytes(18 * 150_528)
+        try:
+            asked = [programs.submit(httpx.post, url, content=body, headers=headers, timeout=60) for _ in range(2)]
+            wait_for(lambda: scheduler.waiting(Priority.MANY) == scheduler._queue_limit)
+            assert httpx.post(url, content=body, headers=headers).status_code == 429
+            with opened(server) as camera:
+                camera.send(FILES[0])
+                wait_for(lambda: scheduler.waiting(Priority.LIVE) == 1)
+                gate.set()
+                assert "labels" in cameras.answer(camera)
+        finally:
+            gate.set()
+        assert [each.result().status_code for each in asked] == [200, 200]
 
 
 def test_a_bad_picture_fails_the_request_which_names_it(triton: InferenceServerClient, server: Service) -> None:
@@ -313,7 +348,7 @@ def test_who_goes_away_takes_the_images_along(models_dir: Path) -> None:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(url, content=text + bytes(20 * 150_528), headers=headers, timeout=httpx.Timeout(20, read=1))
         deadline = time.monotonic() + 20
-        while given_up[0] < 18 or scheduler.waiting(Priority.LIVE):
+        while given_up[0] < 18 or scheduler.waiting(Priority.MANY):
             assert time.monotonic() < deadline, (begun, given_up)
             time.sleep(0.02)
         assert begun == given_up == [18] and server.app.state.bodies._held == 0

@@ -179,7 +179,7 @@ def test_a_network_that_has_no_answer_is_an_error_of_that_picture(models_dir: Pa
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://x") as http,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
         ):
             while (await http.get("/readyz")).status_code != 200:
                 await asyncio.sleep(0.05)

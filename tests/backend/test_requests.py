@@ -218,7 +218,7 @@ def hang_up(server: Service, head: bytes, body: bytes) -> None:
 
 def head(length: int) -> bytes:
     return (
-        b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         b"Content-Length: " + str(length).encode() + b"\r\n\r\n"
         b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
     )

@@ -38,6 +38,7 @@ class FakeLive:
             Route("/readyz", lambda _: JSONResponse({"status": "ready"})),
             Route("/v1/models", lambda _: JSONResponse({"models": MODELS})),
             Route("/v1/live", self._why_not),
+            Route("/v1/live/modes", self._modes),
             WebSocketRoute("/v1/live", self._speak),
         ]
         app = Starlette(routes=routes, middleware=[Middleware(CORSMiddleware, allow_origins=["*"])])
@@ -53,7 +54,7 @@ class FakeLive:
         self.refused: dict[str, Refusal] = {}
         """By mode, or `filter`."""
         self.shut: Refusal | None = None
-        """What every WebSocket is refused by, and its GET."""
+        """What every WebSocket is refused by, and every GET."""
         self.said: Callable[[dict[str, str]], dict[str, Any]] = good
         """The answer by the query, without its frame and figures."""
         self.dropped = 0
@@ -90,6 +91,13 @@ class FakeLive:
 
     async def _why_not(self, request: Request) -> Response:
         return _error(self._against(dict(request.query_params)))
+
+    async def _modes(self, request: Request) -> Response:
+        if self.shut:
+            return _error(self.shut)
+        modes = ("classify", "detect", "detect+classify")
+        told = {name: _detail(self.refused.get(name)) for name in (*modes, "filter")}
+        return JSONResponse({"filter": told.pop("filter"), "modes": told})
 
     async def _speak(self, socket: WebSocket) -> None:
         query = dict(socket.query_params)
@@ -135,5 +143,8 @@ def good(query: dict[str, str]) -> dict[str, Any]:
 
 
 def _error(refusal: Refusal) -> Response:
-    status, code, message = refusal
-    return JSONResponse({"error": {"code": code, "message": message}}, status)
+    return JSONResponse({"error": _detail(refusal)}, refusal[0])
+
+
+def _detail(refusal: Refusal | None) -> dict[str, str] | None:
+    return {"code": refusal[1], "message": refusal[2]} if refusal else None

@@ -11,17 +11,24 @@ from frontend.live import LOOK_EVERY, MODES, Live, Offer
 from frontend.tokens import FRESH_SECONDS, Tokens
 from tests.frontend.fake_server import FakeServer, Reply, busy
 
-OPEN = Reply(426, {"error": {"code": "upgrade_required", "message": "Open this address as a WebSocket."}})
 ORIGIN = "http://127.0.0.1:8501"
 
 
-def refused(message: str, status: int = 409) -> Reply:
-    return Reply(status, {"error": {"code": "model_missing", "message": message}})
+def refused(message: str) -> dict[str, str] | None:
+    return {"code": "model_missing", "message": message} if message else None
 
 
-def prepare(server: FakeServer, *replies: Reply) -> None:
-    """What is answered to classify, detect, detect+classify and the filter."""
-    server.prepared["/v1/live"] = list(replies)
+def prepare(server: FakeServer, *messages: str) -> None:
+    """What stands against classify, detect, detect+classify and the filter."""
+    *modes, denoise = map(refused, messages)
+    told = {"modes": dict(zip(MODES, modes, strict=True)), "filter": denoise}
+    server.prepared["/v1/live/modes"] = [Reply(200, told)]
+
+
+def closed_to(server: FakeServer, message: str) -> None:
+    """The page's origin may open nothing."""
+    error = {"code": "origin_not_allowed", "message": message}
+    server.prepared["/v1/live/modes"] = [Reply(403, {"error": error})]
 
 
 class Clock:
@@ -46,7 +53,7 @@ def here(server: FakeServer, clock: Clock) -> Live:
 def test_what_is_refused_is_off_in_the_servers_words_and_comes_back(
     here: Live, server: FakeServer, clock: Clock
 ) -> None:
-    prepare(server, OPEN, refused("No detector."), refused("No detector."), refused("No filter."))
+    prepare(server, "", "No detector.", "No detector.", "No filter.")
     here.look(ORIGIN)
     assert here.offer == Offer(
         {"classify": "", "detect": "No detector.", "detect+classify": "No detector."}, "No filter."
@@ -55,29 +62,35 @@ def test_what_is_refused_is_off_in_the_servers_words_and_comes_back(
     here.look(ORIGIN)
     assert here.changes == 1, "that was a moment ago, so nobody was asked"
     clock.now += LOOK_EVERY
-    prepare(server, *[OPEN] * 4)
+    prepare(server, "", "", "", "")
     here.look(ORIGIN)
     assert (here.offer, here.changes) == (Offer(), 2)
 
 
-def test_it_asks_as_the_browsers_page_would(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+def test_it_asks_once_as_the_browsers_page_would(
+    here: Live, server: FakeServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, Any]] = []
+    send = here.api.send
 
-    def note(method: str, path: str, **more: Any) -> None:
-        asked.append((f"{method} {path}", more["params"], more["headers"]))
+    def note(method: str, path: str, **more: Any) -> Any:
+        asked.append((method, path, more["headers"]))
+        return send(method, path, **more)
 
     monkeypatch.setattr(here.api, "send", note)
-    here.look(ORIGIN)
-    wanted = [*({"mode": mode} for mode in MODES), {"mode": "classify", "filter": "1"}]
-    assert asked == [("GET /v1/live", query, {"Origin": ORIGIN}) for query in wanted]
+    for _ in range(6):
+        prepare(server, "", "", "", "")
+        here.look(ORIGIN)
+        clock.now += LOOK_EVERY
+    assert asked == [("GET", "/v1/live/modes", {"Origin": ORIGIN})] * 6
 
 
 def test_one_that_is_busy_or_away_says_nothing_about_what_is_off(here: Live, server: FakeServer, clock: Clock) -> None:
-    prepare(server, OPEN, refused("No detector."), refused("No detector."), OPEN)
+    prepare(server, "", "No detector.", "No detector.", "")
     here.look(ORIGIN)
     known = here.offer
     clock.now += LOOK_EVERY
-    prepare(server, *[busy()] * 4)
+    server.prepared["/v1/live/modes"] = [busy()]
     here.look(ORIGIN)
     server.close()
     clock.now += LOOK_EVERY
@@ -86,7 +99,7 @@ def test_one_that_is_busy_or_away_says_nothing_about_what_is_off(here: Live, ser
 
 
 def test_a_page_that_nobody_named_is_closed_as_a_whole(here: Live, server: FakeServer) -> None:
-    prepare(server, *[refused("Pages of here may not.", 403)] * 4)
+    closed_to(server, "Pages of here may not.")
     here.look(ORIGIN)
     assert here.offer.closed == "Pages of here may not." and here.offer.filter == ""
 

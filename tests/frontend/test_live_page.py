@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.frontend.fake_server import FakeServer
-from tests.frontend.test_live import OPEN, prepare, refused
+from tests.frontend.test_live import closed_to, prepare
 
 APP = Path(__file__).parents[2] / "frontend" / "app.py"
 
@@ -19,7 +19,7 @@ APP = Path(__file__).parents[2] / "frontend" / "app.py"
 def page(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv("NINEFOLD_API_URL", server.url)
     monkeypatch.setenv("NINEFOLD_PUBLIC_API_URL", "https://ninefold.example")
-    prepare(server, OPEN, refused("No detector."), refused("No detector."), OPEN)
+    prepare(server, "", "No detector.", "No detector.", "")
     return AppTest.from_file(str(APP), default_timeout=20).switch_page("views/live.py")
 
 
@@ -53,7 +53,7 @@ def test_another_precision_is_handed_on(page: AppTest) -> None:
 
 
 def test_a_page_that_nobody_named_is_told_so(page: AppTest, server: FakeServer) -> None:
-    prepare(server, *[refused("NINEFOLD_PAGE_ORIGINS names those that may.", 403)] * 4)
+    closed_to(server, "NINEFOLD_PAGE_ORIGINS names those that may.")
     assert "NINEFOLD_PAGE_ORIGINS names those that may." in words(page.run())
 
 

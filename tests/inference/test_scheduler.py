@@ -15,7 +15,7 @@ from inference.classifier import DeviceLost, Logits
 from inference.scheduler import Closed, Inference, Overloaded, Priority, Scheduler
 
 A, B, C = (Variant(name, "fp32") for name in "abc")
-BULK, LIVE, INTERACTIVE = Priority.BULK, Priority.LIVE, Priority.INTERACTIVE
+BULK, MANY, LIVE, INTERACTIVE = Priority.BULK, Priority.MANY, Priority.LIVE, Priority.INTERACTIVE
 
 
 def images(*values: int) -> Pixels:
@@ -92,13 +92,14 @@ def test_a_large_submission_is_cut_so_that_urgent_images_overtake() -> None:
         fake.gate.clear()
         bulk = asyncio.create_task(scheduler.submit(A, images(*range(10, 15)), BULK))
         await until(lambda: fake.calls)
+        many = asyncio.create_task(scheduler.submit(A, images(3), MANY))
         live = asyncio.create_task(scheduler.submit(A, images(2), LIVE))
         urgent = asyncio.create_task(scheduler.submit(A, images(1), INTERACTIVE))
-        await until(lambda: scheduler.waiting(INTERACTIVE) and scheduler.waiting(LIVE))
+        await until(lambda: all(map(scheduler.waiting, (INTERACTIVE, LIVE, MANY))))
         await asyncio.sleep(0.01)
         fake.gate.set()
-        await asyncio.gather(bulk, live, urgent)
-        assert fake.calls == [[10], [1], [2], [11], [12], [13], [14]]
+        await asyncio.gather(bulk, many, live, urgent)
+        assert fake.calls == [[10], [1], [2], [3], [11], [12], [13], [14]]
 
     run(test)
 
@@ -118,12 +119,14 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> No
     run(test, queue_limit=4)
 
 
-def test_bulk_cannot_take_the_places_of_interactive_images() -> None:
+@pytest.mark.parametrize("full", list(Priority))
+def test_no_priority_can_take_the_places_of_another(full: Priority) -> None:
     async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
-        with scheduler.reserve(4, BULK):
+        with scheduler.reserve(4, full):
             with pytest.raises(Overloaded):
-                scheduler.reserve(1, BULK).__enter__()
-            assert len(await scheduler.submit(A, images(1, 2, 3, 4), INTERACTIVE)) == 4
+                scheduler.reserve(1, full).__enter__()
+            for other in set(Priority) - {full}:
+                assert len(await scheduler.submit(A, images(1, 2, 3, 4), other)) == 4
 
     run(test, queue_limit=4)
 
@@ -318,7 +321,7 @@ def test_a_device_that_is_lost_ends_the_lane_and_what_waits_is_told() -> None:
         outcomes = await asyncio.gather(*works, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [DeviceLost] * 3 and fake.calls == [[1]]
         await until(lambda: not scheduler.alive)
-        with pytest.raises(Closed):
+        with pytest.raises(Closed, match="has died"):
             await scheduler.submit(A, images(4), INTERACTIVE)
 
     run(test)
@@ -361,3 +364,159 @@ def test_one_that_is_closed_holds_no_classifier() -> None:
     kept, classifier = asyncio.run(main())
     gc.collect()
     assert kept.loaded == [] and classifier() is None
+
+
+# -- slow ones, as detectors are -------------------------------------------------------------------------------------
+
+
+def with_slow(
+    lanes: int, test: Callable[[Scheduler, dict[Variant, FakeClassifier]], object], slow_batch: int = 1
+) -> None:
+    """Runs it on a scheduler of two variants, of which B is slow: its gate is closed."""
+    fakes = {A: FakeClassifier(), B: FakeClassifier(max_batch=slow_batch)}
+    fakes[B].gate.clear()
+
+    async def main() -> None:
+        scheduler = Scheduler(fakes.__getitem__, lanes=lanes, slow=lambda variant: variant == B)
+        try:
+            async with asyncio.timeout(20):
+                await test(scheduler, fakes)  # type: ignore[misc]
+        finally:
+            fakes[B].gate.set()
+            await scheduler.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("lanes", [2, 4])
+def test_slow_work_leaves_a_lane_to_others_however_much_of_it_waits(lanes: int) -> None:
+    async def test(scheduler: Scheduler, fakes: dict[Variant, FakeClassifier]) -> None:
+        slow = [asyncio.create_task(scheduler.submit(B, images(n), LIVE)) for n in range(6)]
+        await until(lambda: len(fakes[B].calls) == lanes - 1)
+        for priority in Priority:  # also what is less urgent than the slow work
+            assert len(await scheduler.submit(A, images(7, 8), priority)) == 2
+        assert len(fakes[B].calls) == lanes - 1
+        fakes[B].gate.set()
+        answers = await asyncio.gather(*slow)
+        assert [int(answer[0, 0]) for answer in answers] == list(range(6))
+
+    with_slow(lanes, test)
+
+
+def test_on_a_single_lane_slow_work_takes_its_turn() -> None:
+    async def test(scheduler: Scheduler, fakes: dict[Variant, FakeClassifier]) -> None:
+        fakes[B].gate.set()
+        fakes[A].gate.clear()
+        first = asyncio.create_task(scheduler.submit(A, images(0), LIVE))
+        await until(lambda: fakes[A].calls)
+        slow = asyncio.create_task(scheduler.submit(B, images(1), LIVE))
+        await until(lambda: scheduler.waiting(LIVE) == 2 and B in scheduler.loaded)
+        await asyncio.sleep(0.01)
+        later = asyncio.create_task(scheduler.submit(A, images(2), BULK))
+        slow.add_done_callback(lambda _: order.append("slow"))
+        later.add_done_callback(lambda _: order.append("later"))
+        await until(lambda: scheduler.waiting(BULK) == 1)
+        await asyncio.sleep(0.01)
+        fakes[A].gate.set()
+        await asyncio.gather(first, slow, later)
+        assert order == ["slow", "later"]
+
+    order: list[str] = []
+    with_slow(1, test)
+
+
+def test_slow_frames_that_wait_together_share_a_call() -> None:
+    async def test(scheduler: Scheduler, fakes: dict[Variant, FakeClassifier]) -> None:
+        first = asyncio.create_task(scheduler.submit(B, images(0), LIVE))
+        await until(lambda: fakes[B].calls)
+        others = [asyncio.create_task(scheduler.submit(B, images(n), LIVE)) for n in range(1, 4)]
+        await until(lambda: scheduler.waiting(LIVE) == 4)
+        await asyncio.sleep(0.01)
+        fakes[B].gate.set()
+        await asyncio.gather(first, *others)
+        assert fakes[B].calls == [[0], [1, 2, 3]]
+
+    with_slow(2, test, slow_batch=4)
+
+
+def test_a_device_that_is_lost_is_told_to_slow_work_too() -> None:
+    async def test(scheduler: Scheduler, fakes: dict[Variant, FakeClassifier]) -> None:
+        fakes[B].error = DeviceLost("gone")
+        slow = [asyncio.create_task(scheduler.submit(B, images(n), LIVE)) for n in range(3)]
+        await until(lambda: fakes[B].calls and scheduler.waiting(LIVE) == 3)
+        fakes[B].gate.set()
+        outcomes = await asyncio.gather(*slow, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [DeviceLost] * 3
+
+    with_slow(2, test)
+
+
+# -- a device that takes batches: pixels are made beside the lanes ---------------------------------------------------
+
+
+def maker(value: int, made: list[int], gate: threading.Event | None = None) -> Callable[[], Pixels]:
+    """Makes one image, and notes that it does."""
+
+    def make() -> Pixels:
+        made.append(value)
+        assert gate is None or gate.wait(10)
+        return images(value)[0]
+
+    return make
+
+
+def test_pixels_of_urgent_images_are_made_first() -> None:
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        gate, made = threading.Event(), list[int]()
+        works = [asyncio.create_task(scheduler.run_made(A, maker(0, made, gate), BULK))]
+        await until(lambda: made)
+        for value, priority in ((1, BULK), (2, BULK), (3, MANY), (4, LIVE), (5, INTERACTIVE)):
+            works.append(asyncio.create_task(scheduler.run_made(A, maker(value, made), priority)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        works[2].cancel()  # who goes away takes its image along
+        await asyncio.sleep(0.01)
+        gate.set()
+        answers = await asyncio.gather(*works, return_exceptions=True)
+        assert made == [0, 5, 4, 3, 1]
+        assert [int(answer[0]) for n, answer in enumerate(answers) if n != 2] == [0, 1, 3, 4, 5]  # type: ignore[index]
+
+    run(test, FakeClassifier(max_batch=8), makers=1)
+
+
+def test_what_fails_to_be_made_fails_its_caller_alone() -> None:
+    def fails() -> Pixels:
+        raise OSError("no picture")
+
+    async def test(scheduler: Scheduler, fake: FakeClassifier) -> None:
+        with pytest.raises(OSError, match="no picture"):
+            await scheduler.run_made(A, fails, INTERACTIVE)
+        assert (await scheduler.run_made(A, maker(3, []), INTERACTIVE))[0] == 3
+
+    run(test, FakeClassifier(max_batch=8), makers=1)
+
+
+def test_loading_keeps_no_thread_from_those_who_make_pixels_nor_they_from_it() -> None:
+    loading, go_on, fake = list[Variant](), threading.Event(), FakeClassifier(max_batch=8)
+
+    def load(variant: Variant) -> FakeClassifier:
+        loading.append(variant)
+        assert variant == A or go_on.wait(10)
+        return fake
+
+    async def main() -> None:
+        scheduler, made = Scheduler(load, lanes=1, makers=1), list[int]()
+        try:
+            async with asyncio.timeout(20):
+                await scheduler.run_made(A, maker(1, made), INTERACTIVE)
+                others = [asyncio.create_task(scheduler.run_made(v, maker(2, made, go_on), BULK)) for v in (B, C)]
+                await until(lambda: len(loading) == 3)
+                assert (await scheduler.run_made(A, maker(3, made), INTERACTIVE))[0] == 3
+                go_on.set()
+                await asyncio.gather(*others)
+                assert made == [1, 3, 2, 2]
+        finally:
+            go_on.set()
+            await scheduler.close()
+
+    asyncio.run(main())

@@ -26,7 +26,7 @@ from inference.artefacts import Variant
 from inference.choice import ModelMissing, usable
 from inference.classifier import Logits, WrongAnswer, top_k
 from inference.devices import is_cuda
-from inference.scheduler import Priority
+from inference.scheduler import DIED, Priority
 
 EXTENSIONS = ("binary_tensor_data", "classification")
 _LENGTH = "inference-header-content-length"
@@ -134,6 +134,8 @@ def _readiness(request: Request, model: str, version: str | None) -> dict[str, A
 
 def _ready(request: Request) -> Predictor:
     predictor: Predictor = request.app.state.predictor
+    if not predictor.scheduler.alive:
+        raise not_ready(DIED)
     if not predictor.ready:
         raise not_ready(predictor.why_not_ready)
     return predictor
@@ -188,11 +190,11 @@ def _length(request: Request, body: bytearray) -> int:
 
 
 async def _by_and_by(request: Request, variant: Variant, wanted: Asked) -> Logits:
-    """More images than people may send: after people's, before zips', and some at a time, which hold their places."""
+    """More images than people may send: after those and cameras', before zips', some at a time, which hold places."""
     settings, scheduler = request.app.state.settings, request.app.state.predictor.scheduler
     together = min(wanted.images, max(settings.max_images, settings.queue_images // 2))
-    with scheduler.reserve(together, Priority.LIVE):
-        return await _logits(request, variant, wanted, Priority.LIVE, together)
+    with scheduler.reserve(together, Priority.MANY):
+        return await _logits(request, variant, wanted, Priority.MANY, together)
 
 
 async def _logits(request: Request, variant: Variant, wanted: Asked, priority: Priority, together: int) -> Logits:

@@ -19,8 +19,8 @@ from inference import engines
 from inference.artefacts import Artefact, DamagedArtefact, sha256_of
 from inference.choice import ModelMissing
 from inference.classifier import Classifier, WrongAnswer, check_golden, golden_pixels
-from inference.devices import is_cuda
-from inference.openvino_classifier import cpu_count, memory_of
+from inference.devices import cpu_count, is_cuda
+from inference.openvino_classifier import memory_of
 
 MEMORY_BUDGET = 2_000_000_000
 

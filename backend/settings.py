@@ -17,8 +17,7 @@ from inference import engines
 from inference.artefacts import ArtefactStore
 from inference.choice import ModelMissing, ModelUnknown
 from inference.detectors import resolve_detector
-from inference.devices import is_cuda
-from inference.openvino_classifier import cpu_count
+from inference.devices import cpu_count, is_cuda
 
 
 class Settings(BaseSettings):

@@ -38,8 +38,7 @@ from bench.table import bars, ran_on, ratios, spread, turns
 from contract.transform import to_pixels
 from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, Variant
-from inference.devices import PROGRAM_NAME, is_cuda
-from inference.openvino_classifier import cpu_count
+from inference.devices import PROGRAM_NAME, cpu_count, is_cuda
 from inference.scheduler import Priority, Scheduler
 from inference.torch_runners import TYPES, load_on_torch, load_program, most_images, torch_device
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from bench.photographs import COUNT, alike
 from bench.servers import measured, own_server
 from bench.table import bars, options, ran_on, ratios, spread, turns
-from inference.openvino_classifier import cpu_count
+from inference.devices import cpu_count
 
 ONE, NINE = "one picture", "nine pictures"
 PICTURES = {ONE: 1, NINE: 9}

@@ -24,7 +24,8 @@ from bench.photographs import COUNT, Photograph, alike
 from bench.servers import artefact, measured, own_server
 from bench.table import Rounds, bars, options, ran_on, ratios, spread, turns
 from contract.transform import to_pixels
-from inference.openvino_classifier import OpenVinoClassifier, cpu_count
+from inference.devices import cpu_count
+from inference.openvino_classifier import OpenVinoClassifier
 
 DECODE, INFER, BOTH, SERVED = "decoding alone", "inference alone", "both, in the same threads", "served over HTTP"
 

@@ -36,7 +36,7 @@ from bench.zips import make_zip
 from glue_jobs.listing import PART_ENTRIES, Listing
 from glue_jobs.reports import peak_rss_mb
 from inference.artefacts import Artefact, ArtefactStore, Variant
-from inference.openvino_classifier import cpu_count
+from inference.devices import cpu_count
 from tests.glue_jobs.sparks import Cluster, Spark, cluster
 from tests.localcloud.clouds import Cloud, cloud
 

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from inference.artefacts import ArtefactStore, Variant
+from inference.devices import cpu_count
 from inference.ir import MODEL_NAME
-from inference.openvino_classifier import cpu_count
 
 IMAGES, ROUNDS, BATCH = 90, 7, 9
 

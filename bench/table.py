@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
-from inference.openvino_classifier import cpu_count
+from inference.devices import cpu_count
 
 mpl.use("agg")  # there may be no display
 from matplotlib import pyplot as plt

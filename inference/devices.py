@@ -1,10 +1,12 @@
 """The words of NINEFOLD_DEVICE: an OpenVINO device ("CPU", "GPU", "HETERO:GPU,CPU"), or "CUDA" and "CUDA:1" for torch.
 
-What a device asks of an artefact is here, without either engine, because the choice of a variant depends on it.
+What a device asks of an artefact is here, without either engine, because the choice of a variant depends on it; and
+how many processors there are, which is asked before any engine is loaded.
 """
 
 from __future__ import annotations
 
+import os
 import re
 
 MODEL_NAME = "model.xml"
@@ -44,3 +46,8 @@ def computes(device: str, precision: str) -> bool:
 def faster_precision(device: str) -> str:
     """The precision that answers in place of fp32 on this device, once it is made and where its gate holds."""
     return "fp16" if is_cuda(device) else "int8"
+
+
+def cpu_count() -> int:
+    """The processors this process may run on. A container's CPU quota is not seen here: set NINEFOLD_THREADS there."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

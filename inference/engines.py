@@ -14,9 +14,9 @@ from contract.transform import Admit, ImageLimits, Pixels, TransformSpec, to_pix
 from inference import openvino_classifier
 from inference.artefacts import Artefact
 from inference.classifier import Classifier
-from inference.devices import is_cuda
+from inference.devices import cpu_count, is_cuda
 from inference.filters import Filter, FilterSpec, GuidedFilter
-from inference.openvino_classifier import OpenVinoClassifier, cpu_count, why_no_device
+from inference.openvino_classifier import OpenVinoClassifier, why_no_device
 
 _LANES_ON_CUDA = 2
 """One batch is copied while another is computed. More would make the batches smaller."""

@@ -8,7 +8,6 @@ fastest way on two cores (docs/adr/0004-streams-not-batches.md).
 
 from __future__ import annotations
 
-import os
 from queue import LifoQueue
 
 import numpy as np
@@ -19,7 +18,7 @@ from inference.artefacts import Artefact
 from inference.card import Card
 from inference.choice import ModelMissing
 from inference.classifier import Logits, check_pixels
-from inference.devices import PROGRAM_NAME
+from inference.devices import PROGRAM_NAME, cpu_count
 from inference.ir import MODEL_NAME, read_network
 
 _AT_WORK = 50_000_000
@@ -137,8 +136,3 @@ def has_bf16() -> bool:
 def capabilities(device: str) -> list[str]:
     """The arithmetic that one of OpenVINO's devices has in hardware: FP32, BF16, FP16, INT8 and others."""
     return list(ov.Core().get_property(device, "OPTIMIZATION_CAPABILITIES"))
-
-
-def cpu_count() -> int:
-    """The processors this process may run on. A container's CPU quota is not seen here: set NINEFOLD_THREADS there."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

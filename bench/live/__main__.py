@@ -28,8 +28,8 @@ from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.boxes import match
 from inference.choice import ModelMissing
 from inference.classifier import Classifier
+from inference.devices import cpu_count
 from inference.filters import NoFilter
-from inference.openvino_classifier import cpu_count
 from inference.torch_runners import torch_device
 
 MODEL, DETECTORS = "efficientnet_lite0", ("rtdetr_r18-seeded", "detr_resnet50-seeded")

@@ -14,6 +14,7 @@ from cli.console import err, fail, out, printable
 from cli.options import DEFAULT_DIR, Device, ModelsDir
 from inference.artefacts import ArtefactStore
 from inference.choice import ModelUnknown
+from inference.devices import cpu_count
 from inference.labelled import BadData
 
 if TYPE_CHECKING:
@@ -93,7 +94,6 @@ def _evaluate(asked: _Asked, chosen: Chosen) -> Figures:
         from cli.evaluate.progress import telling  # noqa: PLC0415
         from cli.evaluate.run import Evaluation, read_data  # noqa: PLC0415
         from inference.engines import why_not  # noqa: PLC0415
-        from inference.openvino_classifier import cpu_count  # noqa: PLC0415
 
         if why := why_not(asked.device):
             raise BadData(f"--device {asked.device}: {why}.")

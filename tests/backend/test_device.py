@@ -18,7 +18,7 @@ from backend.settings import Settings
 from contract.transform import Pixels, TransformSpec
 from inference import torch_runners
 from inference.decode_cuda import DeviceDecoder
-from inference.openvino_classifier import cpu_count
+from inference.devices import cpu_count
 from tests import pictures
 from tests.backend.test_process import start_and_fail
 from tests.servers import Service, process, serve

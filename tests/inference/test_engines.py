@@ -13,8 +13,8 @@ from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.choice import ModelMissing
 from inference.classifier import check_golden, golden_pixels
-from inference.devices import faster_precision, is_cuda
-from inference.openvino_classifier import behind, cpu_count
+from inference.devices import cpu_count, faster_precision, is_cuda
+from inference.openvino_classifier import behind
 
 ONLY_A_CPU = ov.Core().available_devices == ["CPU"]
 STAND_INS = ["AUTO:CPU", "HETERO:CPU", "MULTI:CPU"]

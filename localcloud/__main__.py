@@ -13,6 +13,7 @@ from localcloud.aws import Aws
 from localcloud.folder import Folder, FolderTaken, prepared
 from localcloud.functions import Functions
 from localcloud.job_runs import JobRuns
+from localcloud.names import Names
 from localcloud.notice import Notice
 from localcloud.resources import CodeMissing
 from localcloud.server import PortTaken, Server
@@ -46,7 +47,7 @@ def main() -> int:
 @contextmanager
 def _running(settings: Settings, folder: Folder) -> Iterator[Server]:
     """All parts, wired; ended in the order in which nobody misses anybody."""
-    server = Server(settings.host, settings.port, settings.page_origins)
+    server = Server(settings.host, settings.port, settings.page_origins, Names.of(settings))
     aws = Aws(_url(settings, server))
     notice = Notice(aws, settings.bucket)
     spark = Spark(settings.glue_python, settings.glue_python_command, notice.say)

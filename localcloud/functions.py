@@ -59,9 +59,15 @@ class Functions:
         self._runtime = _link_runtime(folder / "lambda-runtime")
 
     def call(self, function: LambdaFunction, event: Any, request_id: str = "") -> Outcome:
-        """Runs the function once and waits for it."""
-        with TemporaryDirectory(dir=self._folder, prefix="call-") as scratch:
-            return self._run(function, event, request_id or str(uuid.uuid4()), Path(scratch))
+        """Runs the function once and waits for it. Whatever keeps it from running is a failure as well."""
+        try:
+            with TemporaryDirectory(dir=self._folder, prefix="call-", ignore_cleanup_errors=True) as scratch:
+                outcome = self._run(function, event, request_id or str(uuid.uuid4()), Path(scratch))
+            _tell(function, outcome)
+        except Exception as error:  # noqa: BLE001  # no disk, no process: nobody else would hear of it
+            outcome = _failure("Sandbox.Failed", f"it could not be run: {type(error).__name__}: {error}", b"")
+            _tell(function, outcome)
+        return outcome
 
     def call_later(self, function: LambdaFunction, event: Any) -> None:
         """Takes the event and returns. After a failure it is tried again; in the end it is a dead letter."""
@@ -122,15 +128,12 @@ class Functions:
             exit_code = child.end(grace=0 if ended is None else 1)
         said = log.read_bytes()
         if ended is None:
-            outcome = _failure("Sandbox.Timedout", f"Task timed out after {seconds:.2f} seconds", said)
-        elif result.exists():
-            outcome = Outcome(result.read_bytes(), failed=False, log=said)
-        elif report.exists():
-            outcome = Outcome(report.read_bytes(), failed=True, log=said)
-        else:
-            outcome = _failure("Runtime.ExitError", f"Runtime exited {how_it_ended(exit_code)}", said)
-        _tell(function, outcome)
-        return outcome
+            return _failure("Sandbox.Timedout", f"Task timed out after {seconds:.2f} seconds", said)
+        if result.exists():
+            return Outcome(result.read_bytes(), failed=False, log=said)
+        if report.exists():
+            return Outcome(report.read_bytes(), failed=True, log=said)
+        return _failure("Runtime.ExitError", f"Runtime exited {how_it_ended(exit_code)}", said)
 
     def _environment(self, function: LambdaFunction, code: Path) -> dict[str, str]:
         own = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import threading
 import traceback
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.glue.models import FakeJob
 
 from localcloud.aws import Aws
+from localcloud.folder import Folder
 from localcloud.glue_patches import JobRun
 from localcloud.processes import Child, how_it_ended
 from localcloud.settings import Settings
@@ -35,13 +37,11 @@ class JobFailed(Exception):
 class JobRuns:
     """Runs what was started. Each run has a thread; MaxConcurrentRuns bounds how many there are."""
 
-    def __init__(self, settings: Settings, aws: Aws, spark: Spark, folder: Path) -> None:
+    def __init__(self, settings: Settings, aws: Aws, spark: Spark, folder: Folder) -> None:
         self._settings = settings
         self._aws = aws
         self._spark = spark
-        self._scratch = folder
-        self._logs = folder / "runs"
-        self._logs.mkdir(exist_ok=True)
+        self._folder = folder
         self._stopping = threading.Event()
         self._threads: set[threading.Thread] = set()
 
@@ -84,7 +84,7 @@ class JobRuns:
         if not self._wait_for_spark(run):
             return "STOPPED", ""
         python = self._spark.python()
-        with TemporaryDirectory(dir=self._scratch, prefix="run-") as name:
+        with TemporaryDirectory(dir=self._folder.scratch, prefix="run-") as name:
             folder = Path(name)
             arguments = dict(run.arguments or {})
             script = self._download(str(_command(job)["ScriptLocation"]), folder)
@@ -129,7 +129,7 @@ class JobRuns:
             *("--master", self._settings.spark_master, "--driver-memory", self._settings.spark_memory),
             *("--conf", "spark.ui.enabled=false", "--conf", f"spark.local.dir={folder}"),
             # A run lives for seconds, and its work is done in Python: the JVM need not compile for hours to come.
-            *("--driver-java-options", "'-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'"),
+            *("--driver-java-options", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"),
             *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.driver.bindAddress=127.0.0.1"),
             *(("--py-files", files) if files else ()),
         ]
@@ -138,9 +138,13 @@ class JobRuns:
             "PYTHONPATH": os.pathsep.join(map(str, modules)),
             "PYSPARK_PYTHON": python.path,
             "PYSPARK_DRIVER_PYTHON": python.path,
-            "PYSPARK_SUBMIT_ARGS": " ".join([*options, "pyspark-shell"]),
+            "PYSPARK_SUBMIT_ARGS": shlex.join([*options, "pyspark-shell"]),  # PySpark splits it so
             "SPARK_LOCAL_IP": "127.0.0.1",
             "TMPDIR": str(folder),
+            # PySpark forks its workers, and a Mac kills a fork that asks the system for proxies, as boto3 does.
+            "NO_PROXY": "*",
+            "no_proxy": "*",
+            "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
         }
         java = {"JAVA_HOME": python.java_home} if python.java_home else {}
         return {**kept, **own, **java, **self._aws.environment}
@@ -155,7 +159,7 @@ class JobRuns:
         return target
 
     def _log(self, run: JobRun) -> Path:
-        return self._logs / f"{run.job_run_id}.log"
+        return self._folder.logs / f"{run.job_run_id}.log"
 
     def _print_tail(self, run: JobRun) -> None:
         with suppress(FileNotFoundError):

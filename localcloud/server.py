@@ -11,7 +11,10 @@ from flask import Flask
 from moto.moto_server import werkzeug_app
 from werkzeug.serving import make_server
 
+from localcloud.names import Names
+
 READY_PATH = "/_ready"  # no bucket can have this name
+_UNKNOWN_NAME = "This is the stand-in for S3, asked by a name that is not its own. NINEFOLD_CLOUD_NAMES gives it more."
 _Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -22,13 +25,13 @@ class PortTaken(Exception):
 class Server:
     """Listens at once; `/_ready` answers 200 from `ready.set()` on. Raises PortTaken."""
 
-    def __init__(self, host: str, port: int, origins: tuple[str, ...]) -> None:
+    def __init__(self, host: str, port: int, origins: tuple[str, ...], names: Names) -> None:
         # moto lets every page of the internet speak to it, and whoever may create functions runs code here.
         # Without its rule the bucket's own CORS configuration decides, as on AWS.
         werkzeug_app.DISABLE_GLOBAL_CORS = True  # type: ignore[attr-defined]
         self.ready = threading.Event()
         application = werkzeug_app.DomainDispatcherApplication(_application)
-        gate = _Gate(application, origins, self.ready)
+        gate = _Gate(application, origins, names, self.ready)
         listener = _listen(host, port)
         self._server = make_server(host, port, gate, threaded=True, request_handler=_Handler, fd=listener.detach())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -49,11 +52,15 @@ class Server:
 
 
 class _Gate:
-    """Refuses pages that are none of ours: a form on any page can post to this machine, and nobody asks for keys."""
+    """Refuses pages that are none of ours: a form on any page can post to this machine, and nobody asks for keys.
 
-    def __init__(self, application: _Wsgi, origins: tuple[str, ...], ready: threading.Event) -> None:
+    A page is known by its origin, or by the name that its browser asked for this machine by.
+    """
+
+    def __init__(self, application: _Wsgi, origins: tuple[str, ...], names: Names, ready: threading.Event) -> None:
         self._application = application
         self._origins = origins
+        self._names = names
         self._ready = ready
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -62,8 +69,12 @@ class _Gate:
             return _answer(start_response, "200 OK" if self._ready.is_set() else "503 Service Unavailable")
         if path.startswith("/moto-api"):  # resets everything
             return _answer(start_response, "404 Not Found")
-        if origin and origin not in self._origins and "*" not in self._origins:
+        anybody = "*" in self._origins
+        if origin and origin not in self._origins and not anybody:
             return _answer(start_response, "403 Forbidden")
+        host = environ.get("HTTP_HOST")
+        if host and host not in self._names and not anybody:
+            return _answer(start_response, "403 Forbidden", f"{_UNKNOWN_NAME}\n")
         try:
             return self._application(environ, start_response)
         finally:
@@ -84,9 +95,9 @@ def _application(service: Any) -> Flask:
     return application
 
 
-def _answer(start_response: Any, status: str) -> Iterable[bytes]:
-    start_response(status, [("Content-Type", "text/plain"), ("Content-Length", "0")])
-    return [b""]
+def _answer(start_response: Any, status: str, words: str = "") -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(words)))])
+    return [words.encode("ascii")]
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -49,6 +49,8 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 9000
+    names: tuple[str, ...] = ()
+    """Names by which it may be asked, and with a bucket's in front, beside those that localcloud.names finds."""
     folder: Path | None = None
     """Where objects and the runs' logs lie; without it a temporary folder that goes with the process."""
     empty: bool = False
@@ -85,6 +87,7 @@ class Settings:
 VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "host": ("NINEFOLD_CLOUD_HOST", str),
     "port": ("NINEFOLD_CLOUD_PORT", _port),
+    "names": ("NINEFOLD_CLOUD_NAMES", _words),
     "folder": ("NINEFOLD_CLOUD_DIR", Path),
     "empty": ("NINEFOLD_CLOUD_EMPTY", lambda text: text != "0"),
     "bucket": ("NINEFOLD_BUCKET", str),

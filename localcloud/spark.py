@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,9 +69,16 @@ class Spark:
             self._python = GluePython(path, _java_of(path))
             self._notify("")
         except SparkMissing as missing:
-            self._reason = str(missing)
-            self._notify(f"Spark could not be installed, so zips cannot be preprocessed: {missing}")
-        self._done.set()
+            self._give_up(str(missing))
+        except Exception as error:  # noqa: BLE001  # runs must not wait for ever
+            traceback.print_exc()
+            self._give_up(f"the stand-in failed ({type(error).__name__}: {error}).")
+        finally:
+            self._done.set()
+
+    def _give_up(self, reason: str) -> None:
+        self._reason = reason
+        self._notify(f"Spark could not be installed, so zips cannot be preprocessed: {reason}")
 
     def _install(self) -> str:
         said: list[str] = []
@@ -109,5 +117,13 @@ def installing(step: str) -> str:
 def _java_of(python: str) -> str | None:
     if not Path(python).exists():
         raise SparkMissing(f"there is no {python}.")
-    done = subprocess.run([python, "-c", _JAVA], capture_output=True, text=True, check=False, timeout=_PROBE_SECONDS)
-    return str(json.loads(done.stdout)) if done.returncode == 0 else None
+    ask = [python, "-c", _JAVA]
+    try:
+        done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=_PROBE_SECONDS)
+        return str(json.loads(done.stdout)) if done.returncode == 0 else None
+    except subprocess.TimeoutExpired:
+        raise SparkMissing(f"{python} did not answer within {_PROBE_SECONDS} s.") from None
+    except OSError as error:
+        raise SparkMissing(f"{python} cannot be started ({error.strerror or error}).") from None
+    except ValueError:
+        raise SparkMissing(f"{python} does not answer as a Python does.") from None

@@ -2,6 +2,7 @@
 // It needs neither crypto.subtle nor anything else that is missing on plain http. uploader.js, which is read right
 // behind this file, shows it.
 const PARALLEL = 4, ATTEMPTS = 5, SIGNED_AT_ONCE = 8, STALL_MS = 60_000, PAUSE_MS = 500, KEY = "ninefold.upload.";
+const BEAT_MS = 20_000, LOST_MS = 90_000;   // a tab that nobody looks at is woken once a minute
 const MOVING = ["preparing", "uploading", "completing"];
 // Where the server asks for keys: `fresh`, the page's latest token, good for one batch, and `spent`, the one that was used.
 const TOKENS = (globalThis.ninefoldTokens ??= { fresh: null, spent: null });
@@ -23,9 +24,44 @@ const kept = {
   all(api) {
     try { return Object.keys(localStorage).filter(key => key.startsWith(KEY)).map(key => JSON.parse(localStorage.getItem(key))).filter(record => record?.api === api && record.id); } catch { return []; }
   },
+  one(id) { try { return JSON.parse(localStorage.getItem(KEY + id)); } catch { return null; } },
   put(record) { try { localStorage.setItem(KEY + record.id, JSON.stringify(record)); } catch { /* then a reload starts anew */ } },
-  drop(id) { try { localStorage.removeItem(KEY + id); } catch { /* nothing was kept */ } },
+  drop(id) { try { localStorage.removeItem(KEY + id); } catch { /* nothing was kept */ } hands.leave(id); },
 };
+
+// ---- in whose hands a record is: all tabs see all records, and only one may go on with an upload, or discard it ---------
+// A lock for each ends with its tab. Plain http has no locks: there whoever has a record writes into it that it still has.
+const HELD = (globalThis.ninefoldHeld ??= new Map());
+const hands = {
+  // Whether it is ours from now on.
+  take(record) { return HELD.has(record.id) ? Promise.resolve(false) : navigator.locks ? lock(record) : Promise.resolve(beat(record)); },
+  leave(id) { HELD.get(id)?.(); HELD.delete(id); },
+  // What tells of a record whether another tab has it.
+  async elsewhere() {
+    const locks = await navigator.locks?.query().catch(() => null), names = new Set(locks?.held.map(({ name }) => name));
+    return record => !HELD.has(record.id) && (names.has(KEY + record.id) || beating(record));
+  },
+};
+const beating = record => Date.now() - (record.beat ?? 0) < LOST_MS;
+
+function lock(record) {
+  return new Promise(taken => {
+    navigator.locks.request(KEY + record.id, { ifAvailable: true }, had => {
+      taken(Boolean(had));
+      return had && new Promise(leave => HELD.set(record.id, leave));
+    }).catch(() => taken(beat(record)));
+  });
+}
+
+function beat(record) {
+  if (beating(kept.one(record.id) ?? record)) return false;
+  const at = when => { record.beat = when; if (kept.one(record.id)) kept.put(record); }, rest = () => at(0);
+  const timer = setInterval(() => at(Date.now()), BEAT_MS);
+  addEventListener("pagehide", rest);   // a reload need not wait until the beat is missed
+  HELD.set(record.id, () => { clearInterval(timer); removeEventListener("pagehide", rest); rest(); });
+  at(Date.now());
+  return true;
+}
 
 // Tells other bytes apart; no defence against somebody who wants two files to look alike, and none is needed.
 function mark(buffer) {
@@ -187,15 +223,16 @@ class Job {
   part(number) { const step = this.upload.part_size; return this.read((number - 1) * step, Math.min(number * step, this.file.size)); }
 
   async begin() {
-    const others = [];
+    const others = [], { name, size: bytes } = this.file;
+    let twice = false;
     for (const record of kept.all(this.api)) {
-      const found = await this.patiently(() => arrived(this.api, record, this.signal)).catch(error => { if ([404, 409].includes(error.status)) return null; throw error; });
-      if (!found) kept.drop(record.id);
-      else if (await this.continues(record, found)) return;
-      else others.push(record.name);
+      if (!await hands.take(record)) { twice ||= record.name === name && record.size === bytes; continue; }
+      if (await this.resumes(record)) return;
+      if (HELD.has(record.id)) others.push(record.name);
+      hands.leave(record.id);
     }
     if (others.length) this.other = `This is not the file whose upload was interrupted (${quoted(others[0])}), so it is sent as a new batch.`;
-    const { name, size: bytes } = this.file;
+    if (twice) this.other = "A file of this name and size is being uploaded in another tab; here it is sent as a batch of its own.";
     let token = null;
     const made = await this.patiently(async () => {
       token = TOKENS.fresh;
@@ -206,8 +243,21 @@ class Job {
     this.id = made.id;
     this.upload = { ...made.upload, arrived: [] };
     this.record = { id: made.id, api: this.api, name, size: bytes, marks: {}, token, had: Date.now() };
+    await hands.take(this.record);
     kept.put(this.record);
     if (!this.over) this.tell("created");
+  }
+
+  // Whether it goes on with a record that is ours. One that the server knows no more is forgotten.
+  async resumes(record) {
+    try {
+      const found = await this.patiently(() => arrived(this.api, record, this.signal));
+      return await this.continues(record, found);
+    } catch (error) {
+      if (![404, 409].includes(error.status)) { hands.leave(record.id); throw error; }
+      kept.drop(record.id);
+      return false;
+    }
   }
 
   // Whether this file is the one of the record: every part that arrived is compared with what is in the file now.

@@ -1,13 +1,15 @@
 #!/bin/bash
 # deploy.sh HOME HOST BACKEND FRONTEND PROXY: what ninefold-roll runs from within an unpacked bundle. Fetches secrets, puts
-# the bundle's files in place, rolls, and notes what runs. When the roll fails, the former bundle's files are put back.
+# them and the bundle's files in place, rolls, and notes what runs. When the roll fails, the former ones are put back.
 set -euo pipefail
 home=$1 host=$2
 registry=$NINEFOLD_REGISTRY/$NINEFOLD_NAME
 backend=$registry-backend@$3 frontend=$registry-frontend@$4 proxy=$registry-proxy@$5
 runs="$2 $3 $4 $5"
-certificate=$home/secrets/proxy/site.pem
-former_certificate=$home/secrets/site.pem.former # not beside it: HAProxy reads every file of that folder
+declare -A secrets=([keys]=backend/keys.json [page]=frontend/page.env [sign-in]=frontend/secrets.toml [tls]=proxy/site.pem)
+certificate=$home/secrets/${secrets[tls]}
+# Not beside them: HAProxy reads every file of its folder.
+fetched=$home/secrets/.fetched former_secrets=$home/secrets/.former
 plugins=${NINEFOLD_PLUGINS:-/usr/local/lib/docker/cli-plugins}
 units=${NINEFOLD_UNITS:-/etc/systemd/system}
 programs=${NINEFOLD_PROGRAMS:-/usr/local/bin}
@@ -21,21 +23,56 @@ place() {
     printf '%s\n' "${1##*/}" >"$home/bundle"
 }
 
-# secret PARAMETER FILE: one that nobody put is no file; who needs it says so when it starts. Whatever else keeps it from
-# being read ends the roll before anything has changed.
-secret() {
-    local path=$home/secrets/$2 new=$home/secrets/new said
-    mkdir -p "${path%/*}"
-    if said=$({ umask 077 && aws ssm get-parameter --name "$NINEFOLD_SECRETS/$1" --with-decryption \
-        --query Parameter.Value --output text >"$new"; } 2>&1); then
-        chown "$user" "$new"
-        mv "$new" "$path"
-    else
-        rm -f "$new"
-        [[ $said == *ParameterNotFound* ]] ||
-            { echo "deploy: $NINEFOLD_SECRETS/$1 cannot be read, so nothing is rolled: $said" >&2; exit 1; }
-        rm -f "$path"
-    fi
+# One that nobody put is no file; who needs it says so when it starts. Whatever else keeps one from being read ends the roll
+# before anything has changed.
+fetch_secrets() {
+    local name said
+    rm -rf "$fetched"
+    mkdir -p "$home/secrets"
+    mkdir -m 700 "$fetched"
+    for name in "${!secrets[@]}"; do
+        if ! said=$({ umask 077 && aws ssm get-parameter --name "$NINEFOLD_SECRETS/$name" --with-decryption \
+            --query Parameter.Value --output text >"$fetched/$name"; } 2>&1); then
+            rm "$fetched/$name"
+            [[ $said == *ParameterNotFound* ]] || {
+                rm -r "$fetched"
+                echo "deploy: $NINEFOLD_SECRETS/$name cannot be read, so nothing is rolled: $said" >&2
+                exit 1
+            }
+        else
+            chown "$user" "$fetched/$name"
+        fi
+    done
+}
+
+# All at once, since a server that runs follows its keys, and takes the rest when it starts. A former one that is there already
+# was left by a roll that was killed, and is the last that was taken; an empty one says that there was none.
+place_secrets() {
+    local name path
+    [[ -d $former_secrets ]] || mkdir -m 700 "$former_secrets"
+    for name in "${!secrets[@]}"; do
+        path=$home/secrets/${secrets[$name]}
+        mkdir -p "${path%/*}"
+        [[ -e $former_secrets/$name ]] || {
+            if [[ -e $path ]]; then cp -p "$path" "$fetched/.former"; else : >"$fetched/.former"; fi
+            mv "$fetched/.former" "$former_secrets/$name"
+        }
+    done
+    for name in "${!secrets[@]}"; do
+        path=$home/secrets/${secrets[$name]}
+        if [[ -e $fetched/$name ]]; then mv "$fetched/$name" "$path"; else rm -f "$path"; fi
+    done
+    rm -r "$fetched"
+}
+
+# put_back NAME...: what was not taken must not be what is found when the host starts again.
+put_back() {
+    local name path
+    for name in "$@"; do
+        path=$home/secrets/${secrets[$name]}
+        if [[ -s $former_secrets/$name ]]; then mv "$former_secrets/$name" "$path"; else rm -f "$path"; fi
+    done
+    rm -rf "$former_secrets"
 }
 
 # Both are this bundle's own from now on; the `ninefold-roll` that runs keeps the file that it began with.
@@ -71,35 +108,23 @@ take_certificate() {
     fi
 }
 
-# One that was not taken must not be what the proxy finds when the host starts again.
-put_certificate_back() {
-    if [[ -e $former_certificate ]]; then
-        mv "$former_certificate" "$certificate"
-    else
-        rm -f "$certificate"
-    fi
-}
-
 former=$(cat "$home/bundle" 2>/dev/null || true)
-# One that is there already was left by a roll that was killed, and is the last that the proxy took.
-[[ -e $former_certificate || ! -e $certificate ]] || cp -p "$certificate" "$former_certificate"
-secret keys backend/keys.json
-secret page frontend/page.env
-secret sign-in frontend/secrets.toml
-secret tls proxy/site.pem
+fetch_secrets
 place "$home/bundles/${host#sha256:}"
 programs
+place_secrets
 if ! roll; then
     [[ -z $former ]] || place "$home/bundles/$former"
-    put_certificate_back
+    put_back "${!secrets[@]}"
     echo "deploy: the roll failed; what ran before runs on" >&2
     exit 1
 fi
+rm -f "$former_secrets"/{keys,page,sign-in}
 aws ssm put-parameter --name "$NINEFOLD_RUNS" --type String --overwrite --value "$runs" >/dev/null
 if ! take_certificate; then
-    put_certificate_back
+    put_back tls
     echo "deploy: runs $runs, but the proxy did not take the certificate ($NINEFOLD_SECRETS/tls); the former one stays" >&2
     exit 1
 fi
-rm -f "$former_certificate"
+rm -rf "$former_secrets"
 echo "deploy: runs $runs"

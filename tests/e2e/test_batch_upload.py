@@ -214,6 +214,55 @@ def test_another_file_of_the_same_name_and_size_is_told_apart(batch_visitor: Bat
     assert batch_visitor.cloud.shelf.deleted == [first.id]
 
 
+NO_LOCKS = "delete Navigator.prototype.locks;"  # as on plain http
+BOTH_WAYS = pytest.mark.parametrize("first", ["", NO_LOCKS], ids=["locks", "no locks"])
+
+
+def tabs(visitor: BatchVisitor, file: Path, first: str) -> BatchVisitor:
+    """A second tab, while in the first one an upload is held at its parts 1 and 2. `first` is run in both."""
+    visitor.page.context.add_init_script(first)
+    visitor.reload()
+    holding(visitor, file, 1, 2)
+    until(lambda: marks(visitor) == {"1", "2"}, "the browser remembers the parts")
+    second = BatchVisitor(visitor.page.context.new_page(), visitor.cloud, visitor.address).open()
+    second.sees("“\u2068photos.zip\u2069” (22 MB) is being uploaded in another tab of this browser.")
+    expect(second.page.get_by_role("button", name="Discard it")).to_have_count(0)
+    return second
+
+
+@BOTH_WAYS
+def test_an_upload_in_another_tab_is_left_to_it(batch_visitor: BatchVisitor, tmp_path: Path, first: str) -> None:
+    file, cloud = random_zip(tmp_path / "photos.zip", 22), batch_visitor.cloud
+    second = tabs(batch_visitor, file, first)
+    cloud.storage.free = set()
+    second.choose(file)
+    second.told("A file of this name and size is being uploaded in another tab")
+    until(lambda: len(cloud.shelf.batches) == 2, "it is a batch of its own")
+    mine, other = cloud.shelf.batches.values()
+    cloud.storage.unheld.set()
+    until(lambda: mine.zip == other.zip == file.read_bytes(), "both arrive", 60)
+    until(lambda: not batch_visitor.remembered, "nothing is remembered")
+    for visitor in (batch_visitor, second):
+        expect(visitor.page.locator(".kept")).to_be_empty()
+    assert cloud.shelf.deleted == []
+
+
+@BOTH_WAYS
+def test_what_a_tab_leaves_behind_another_one_can_go_on_with(
+    batch_visitor: BatchVisitor, tmp_path: Path, first: str
+) -> None:
+    file, storage = random_zip(tmp_path / "photos.zip", 22), batch_visitor.cloud.storage
+    second = tabs(batch_visitor, file, first)
+    batch_visitor.page.goto("about:blank")
+    second.sees(re.compile("was interrupted at 38 %"))
+    expect(second.page.get_by_role("button", name="Discard it")).to_be_enabled()
+    storage.puts.clear()
+    storage.unheld.set()
+    second.choose(file)
+    assert arrived(second, "photos.zip") == file.read_bytes()
+    assert sorted(storage.puts) == [3, 4, 5, 6]
+
+
 def test_an_upload_that_the_server_no_longer_knows_is_forgotten(batch_visitor: BatchVisitor, tmp_path: Path) -> None:
     file = random_zip(tmp_path / "photos.zip", 9)
     holding(batch_visitor, file, 1)

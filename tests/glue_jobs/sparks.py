@@ -75,6 +75,8 @@ class Spark:
         """Of a process of Spark, with what tells it where S3 is."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         own = {"JAVA_HOME": self.java_home, "SPARK_HOME": str(self.home), "PYSPARK_PYTHON": str(self.python)}
+        # A Mac kills a fork, which Spark's workers are, that asks the system for proxies, as boto3 does.
+        own |= {"NO_PROXY": "*", "no_proxy": "*", "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
         java = f"{self.java_options} -Djava.io.tmpdir={self.home}"  # executors that are killed leave libraries there
         return {**kept, **own, **more, "SPARK_LOCAL_IP": "127.0.0.1", "JAVA_TOOL_OPTIONS": java}
 

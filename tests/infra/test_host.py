@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.infra.terraform import INFRA, ROOT
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the host's scripts lean on a Linux's tools")
 WANTED, FORMER, OLD = ("a" * 64, "b" * 64, "c" * 64)
 DIGESTS = [f"sha256:{WANTED}", *[f"sha256:{digit * 64}" for digit in "123"]]
 SETTINGS = "NINEFOLD_REGISTRY=r\nNINEFOLD_SECRETS=/ninefold/secrets\nNINEFOLD_RUNS=/ninefold/runs"
@@ -34,7 +36,7 @@ case "$*" in
     *"proxy start check") ! grep --quiet DAMAGED secrets/proxy/site.pem 2>/dev/null;;
 esac
 """,
-    "python3": 'exit "${ROLL_ENDS_WITH:-0}"',
+    "python3": '[[ ${ROLL_ENDS_WITH:-0} != killed ]] || kill -9 0; exit "${ROLL_ENDS_WITH:-0}"',
     "systemctl": "",
     "sleep": "",
     "ninefold-roll": "",
@@ -82,7 +84,10 @@ class Host:
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env = self._environment | environment
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+        # A session of its own, so that what is killed in it is killed alone.
+        return subprocess.run(
+            command, env=env, capture_output=True, text=True, check=False, timeout=60, start_new_session=True
+        )
 
     def roll(self, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run("bash", str(INFRA / "host" / "ninefold-roll.sh"), *DIGESTS, **environment)
@@ -209,3 +214,38 @@ def test_the_proxy_looks_at_a_certificate_beside_the_one_that_it_made(tmp_path: 
         command = ["bash", str(ROOT / "proxy" / "start.sh"), *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=30)
         assert done.stdout.split() == [str(given), how], done.stderr
+
+
+def test_secrets_change_together_or_not_at_all(host: Host) -> None:
+    """A server that runs follows its keys: new ones beside a page's old one would shut the page out."""
+    names = {"keys": "backend/keys.json", "page": "frontend/page.env", "sign-in": "frontend/secrets.toml"}
+
+    def lie() -> dict[str, str]:
+        folder = host.home / "secrets"
+        return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+    for name in ("keys", "page"):
+        host.put(name, f"first {name}")
+    assert host.roll().returncode == 0
+    before = lie()
+    assert before == {names[name]: f"first {name}" for name in ("keys", "page")}
+    for name in names:
+        host.put(name, f"second {name}")
+    for name in names:
+        assert host.roll(FORBIDDEN=f"/ninefold/secrets/{name}").returncode == 1
+        assert lie() == before
+    assert host.roll(ROLL_ENDS_WITH="1").returncode == 1
+    assert lie() == before
+    assert host.roll().returncode == 0
+    assert lie() == {path: f"second {name}" for name, path in names.items()}
+
+
+def test_after_a_roll_that_was_killed_the_secrets_before_it_are_what_comes_back(host: Host) -> None:
+    host.put("keys", "first")
+    assert host.roll().returncode == 0
+    host.put("keys", "second")
+    assert host.roll(ROLL_ENDS_WITH="killed").returncode != 0
+    assert (host.home / "secrets/backend/keys.json").read_text() == "second"
+    host.put("keys", "third")
+    assert host.roll(ROLL_ENDS_WITH="1").returncode == 1
+    assert (host.home / "secrets/backend/keys.json").read_text() == "first"

@@ -39,12 +39,16 @@ boto3.client("s3").put_object(Bucket="ninefold", Key="seen.json", Body=json.dump
 
 
 class Cloud:
-    """A running stand-in: its address, the environment for whoever uses it, and clients."""
+    """A running stand-in: its address, the environment for whoever uses it, and clients.
 
-    def __init__(self, url: str, process: subprocess.Popen[bytes], log: IO[bytes], folder: Path) -> None:
+    `folder` is the test's own; `data`, perhaps in there, is where the stand-in keeps what it has.
+    """
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes], log: IO[bytes], folder: Path, data: Path) -> None:
         self.url = url
         self.process = process
         self.folder = folder
+        self.data = data
         self._log = log
         aws = Aws(url)
         self.env = aws.environment
@@ -129,7 +133,7 @@ def cloud(
     files = {"start_preprocessing.py": function} if isinstance(function, str) else function
     # Outside the repository's file system paths, so that nothing is found by chance; a log file, since a pipe fills up.
     with TemporaryDirectory(prefix="cloud-test-") as name, TemporaryFile() as log:
-        folder = Path(name)
+        folder = Path(name).resolve()  # a Mac's is a link
         code = folder / "code"
         code.mkdir()
         (code / "lambda.zip").write_bytes(zipped(files))
@@ -153,7 +157,7 @@ def cloud(
         )
         try:
             wait_until(lambda: _address(log) is not None or process.poll() is not None, 60, lambda: _said(log))
-            started = Cloud(_address(log) or "http://127.0.0.1:9", process, log, folder)
+            started = Cloud(_address(log) or "http://127.0.0.1:9", process, log, folder, Path(str(given["folder"])))
             if ready:
                 started.wait_until_ready()
             yield started

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from localcloud.folder import SCRATCH
 from localcloud.resources import DEAD_LETTERS, FUNCTION
 from tests.localcloud.clouds import BUCKET, Cloud, cloud, wait_until, zipped
 
@@ -109,7 +111,7 @@ def test_a_call_sees_its_zip_and_awss_packages_and_nothing_else(aws: Cloud) -> N
     assert told["event"] == {"do": "tell"}
     assert told["beside"] == "found"
     assert told["here"] == []
-    assert told["cwd"].startswith(str(aws.folder))
+    assert told["cwd"].startswith(str(aws.data))
     assert told["pid"] != aws.process.pid
     assert (told["name"], told["memory"]) == (FUNCTION, 512)
     assert 1000 < told["left"] <= 3000
@@ -187,3 +189,15 @@ def test_without_a_queue_the_lost_event_is_told(aws: Cloud) -> None:
     aws.functions.invoke(FunctionName="no-queue", InvocationType="Event", Payload=b'{"a": "lost one"}')
     told = 'no-queue failed 3 times; the event is lost: {"a": "lost one"}'
     wait_until(lambda: told in aws.said, 10, lambda: aws.said)
+
+
+def test_where_no_call_can_be_run_the_event_is_tried_again_and_ends_as_a_dead_letter() -> None:
+    with cloud() as aws:
+        shutil.rmtree(aws.data / SCRATCH)  # as on a disk that went away
+        put(aws, "uploads/keep/a.zip")
+        wait_until(lambda: "the event is in" in aws.said, 20, lambda: aws.said)
+        (letter,) = letters(aws)
+        assert "it could not be run: FileNotFoundError" in letter["MessageAttributes"]["ErrorMessage"]["StringValue"]
+        assert aws.said.count("failed: Sandbox.Failed: it could not be run: ") == 3
+        answer = aws.functions.invoke(FunctionName=FUNCTION, Payload=b"{}")
+        assert answer["FunctionError"] == "Unhandled"

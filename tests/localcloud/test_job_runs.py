@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -48,8 +50,10 @@ globals()[arguments["--do"]]()
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[Cloud]:
-    with cloud(script=SCRIPT, modules={"extra.py": "WORD = 'found'"}, glue_minute_seconds=1) as started:
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """One whose folder's name has a space."""
+    modules, folder = {"extra.py": "WORD = 'found'"}, tmp_path_factory.mktemp("runs") / "a cloud"
+    with cloud(script=SCRIPT, modules=modules, folder=folder, glue_minute_seconds=1) as started:
         started.glue.create_job(
             Name="retried",
             Role="r",
@@ -87,7 +91,10 @@ def test_a_run_executes_the_script_with_its_arguments_over_the_jobs_own(aws: Clo
     assert not [entry for entry in told["path"] if entry.endswith("localcloud")]
     environment = told["environment"]
     assert environment["AWS_ENDPOINT_URL"] == aws.url
-    assert "--py-files" in environment["PYSPARK_SUBMIT_ARGS"]
+    options = shlex.split(environment["PYSPARK_SUBMIT_ARGS"])  # as PySpark splits it
+    assert f"spark.local.dir={Path(told['file']).parent}" in options
+    assert "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" in options
+    assert options[options.index("--py-files") + 1] in told["path"]
     assert not [name for name in environment if name.startswith("NINEFOLD_")]
     assert run["Arguments"]["--batch"] == "a b"
     assert run["StartedOn"] <= run["CompletedOn"]
@@ -113,7 +120,7 @@ def test_how_a_run_failed_is_told_in_one_message(aws: Cloud, do: str, message: s
 def test_a_failed_runs_last_lines_are_printed_and_its_log_is_kept(aws: Cloud) -> None:
     run_id = aws.start(do="fail")
     aws.wait_for_run(run_id)
-    log = aws.folder / "cloud" / "runs" / f"{run_id}.log"
+    log = aws.data / "runs" / f"{run_id}.log"
     assert "a line before the end" in log.read_text()
     wait_until(lambda: f"(all of it: {log})" in aws.said, 5, lambda: aws.said)
     assert "runpy" not in log.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from localcloud.folder import SCRATCH, open_many_files
 from localcloud.resources import DEAD_LETTERS, FUNCTION
 from localcloud.settings import VARIABLES, BadSetting, Settings
 from tests.localcloud.clouds import BUCKET, JOB, ROOT, Cloud, cloud, wait_until
 
+NO_LIMIT = 2**63 - 1  # as a Mac has it
 DOCS = ROOT / "docs" / "operations.md"
 
 
@@ -103,6 +106,56 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         said = end(NINEFOLD_CLOUD_PORT=port, NINEFOLD_CLOUD_EMPTY="1")
     assert f"port {port} cannot be had" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
+def test_it_starts_again_in_its_folder_and_says_what_is_gone(tmp_path: Path, killed: bool) -> None:
+    folder = tmp_path / "cloud"
+    with cloud(folder=folder) as aws:
+        aws.s3.put_object(Bucket=BUCKET, Key="mine", Body=bytes(3 << 20))
+        before = aws.start()
+        aws.wait_for_run(before)
+        assert "are gone" not in aws.said
+        if killed:
+            aws.process.kill()
+            aws.process.wait()
+            assert (folder / SCRATCH).exists()
+    with cloud(folder=folder) as aws:
+        assert f"are gone; the logs of its job runs are in {folder / 'runs'}." in aws.said
+        assert aws.text("mine") is None and (folder / "runs" / f"{before}.log").exists()
+        assert len(list((folder / SCRATCH).iterdir())) == 1
+        aws.s3.put_object(Bucket=BUCKET, Key="uploads/a/b.zip", Body=b"x")
+        wait_until(lambda: "uploads/a/b.zip" in (aws.text("seen.json") or ""), 20, lambda: aws.said)
+    assert list(folder.iterdir()) == [folder / "runs"]
+
+
+def test_a_folder_in_use_is_one_sentence(tmp_path: Path) -> None:
+    with cloud(folder=tmp_path, empty=1):
+        said = end(NINEFOLD_CLOUD_DIR=str(tmp_path), NINEFOLD_CLOUD_EMPTY="1")
+    assert said.endswith(f"another one has its things in {tmp_path}; NINEFOLD_CLOUD_DIR names another.")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [((256, NO_LIMIT), (10_240, NO_LIMIT)), ((256, 4096), (4096, 4096)), ((NO_LIMIT, NO_LIMIT), (NO_LIMIT, NO_LIMIT))],
+)
+def test_as_many_files_may_be_open_as_a_mac_lets(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    """A Mac says that there is no limit, and takes none that says so."""
+    now = [limits]
+
+    def setrlimit(_which: int, asked: tuple[int, int]) -> None:
+        if asked[0] == NO_LIMIT:
+            raise ValueError("current limit exceeds maximum limit")
+        now.append(asked)
+
+    monkeypatch.setattr(resource, "RLIM_INFINITY", NO_LIMIT)
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: now[-1])
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    open_many_files()
+    assert now[-1] == expected
 
 
 @pytest.mark.parametrize(

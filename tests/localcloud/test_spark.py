@@ -94,6 +94,40 @@ def test_each_way_to_have_no_spark_has_its_sentence(python: str | None, command:
     assert notices == [f"Spark could not be installed, so zips cannot be preprocessed: {reason}"]
 
 
+@pytest.mark.parametrize(
+    ("program", "mode", "reason"),
+    [
+        ("exit 0", 0o644, "{} cannot be started (Permission denied)."),
+        ("echo hello", 0o755, "{} does not answer as a Python does."),
+        ("exec sleep 20", 0o755, "{} did not answer within 0.2 s."),
+    ],
+)
+def test_what_is_no_python_is_no_spark_and_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, mode: int, reason: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{program}\n")
+    python.chmod(mode)
+    monkeypatch.setattr("localcloud.spark._PROBE_SECONDS", 0.2 if "sleep" in program else 30)
+    spark = Spark(str(python), [], lambda _: None)
+    spark.start()
+    wait_until(lambda: spark.settled, 10)
+    with pytest.raises(SparkMissing, match=re.escape(reason.format(python))):
+        spark.python()
+
+
+def test_whatever_goes_wrong_nobody_waits_for_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_python: str) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("localcloud.spark._java_of", fail)
+    spark = Spark(sys.executable, [], lambda _: None)
+    spark.start()
+    wait_until(lambda: spark.settled, 10)
+    with pytest.raises(SparkMissing, match="RuntimeError: can't start new thread"):
+        spark.python()
+
+
 def test_the_last_line_of_the_installer_is_the_python(tmp_path: Path) -> None:
     notices: list[str] = []
     spark = Spark(None, ["sh", "-c", f"echo one …; echo {sys.executable}"], notices.append)
@@ -119,12 +153,18 @@ def test_an_installation_under_way_is_ended_with_all_that_it_started() -> None:
 
 
 @pytest.fixture(scope="module")
-def spark() -> Iterator[Cloud]:
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """One whose folder's name has a space."""
     if not INTERPRETER.exists():
         pytest.skip(f"there is no {INTERPRETER} (python -m scripts.glue_venv makes it)")
     modules = {"words.py": "def name(number): return 'n' * number"}
     with cloud(
-        script=SPARK_SCRIPT, modules=modules, glue_python=INTERPRETER, spark_master="local[2]", spark_memory="512m"
+        script=SPARK_SCRIPT,
+        modules=modules,
+        folder=tmp_path_factory.mktemp("spark") / "a folder",
+        glue_python=INTERPRETER,
+        spark_master="local[2]",
+        spark_memory="512m",
     ) as started:
         yield started
 

@@ -1,8 +1,8 @@
 """From an image's bytes to the uint8 pixels a network sees: one way for the server, the batch job and the camera.
 
-    bytes --open_image--> header --decode--> pixels of the file --crop and resample--> uint8[H,W,3]
-            BadImage: empty, too_many_bytes, unsupported_format, too_many_pixels
-                               BadImage: truncated, corrupt, unsupported_mode, too_complex
+    bytes --image_file--> header --decode--> pixels of the file --crop and resample--> uint8[H,W,3]
+            BadImage: empty, too_many_bytes, unsupported_format, too_many_pixels, too_complex
+                               BadImage: truncated, corrupt, unsupported_mode
 
 A camera's frame is decoded once for several networks, and gives each the pixels that a lossless file would have given:
 
@@ -16,8 +16,6 @@ resizing the whole picture and cropping afterwards. Normalisation is not done he
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,11 +23,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile
 
-# Pillow loads its plug-ins on demand; an allow-list needs them there from the start (and all forty would take a while).
-from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin  # noqa: F401  # isort: skip
-from PIL import PngImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
+from contract.image_file import BadImage, ImageLimits, open_image, undecodable
 
 __all__ = [
     "BadImage",
@@ -44,22 +40,12 @@ __all__ = [
     "upright",
 ]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
-"""What is accepted. An allow-list: every decoder that is not needed is a risk that is not taken."""
-
-# What honest encoders stay far below, and what makes a small file take minutes: scans of a JPEG, chunks of a PNG.
-_MOST_SCANS = 100
-_MOST_CHUNKS = 20_000
-
 # How many times its pixels (at four bytes) a format's decoder holds at its peak; a test holds each to what it measures
 # (docs/adr/0009-hostile-pictures.md). Others hold them once; twice if colours are converted or a JPEG is progressive.
 _LAYERS = {"WEBP": 4, "AVIF": 3}
 _BAND_ROWS = 256
 # The same for `decode_rgb`, on top: decoded, turned upright, as an array.
 _COPIES_OF_RGB = 3
-
-# Pillow warns of large pictures and of damaged metadata. Our own limit is stricter, and what counts is an exception.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Resampling may start from a JPEG decoded at 1/2, 1/4 or 1/8 only while its shorter side stays at least this many
 # times the target's. Measured by `python -m bench.pixels`; the decision is in docs/adr/0003-reduced-decoding.md.
@@ -89,27 +75,6 @@ Boxes = npt.NDArray[np.floating[Any]]
 """float[N,4]: left, top, right and bottom edge, in shares (0..1) of the picture's width and height."""
 Admit = Callable[[int], AbstractContextManager[None]]
 """Holds room for so many pixels, at four bytes each, while a picture is decoded."""
-
-
-class BadImage(Exception):
-    """An image that cannot be classified, with a stable `code` and a `message` for the person who sent it."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """What is refused before any decoding: file size in bytes, width × height in pixels, and the longer side.
-
-    What keeps all of a picture's length while it resamples (`TransformSpec.whole`) needs the last.
-    """
-
-    max_bytes: int = 25_000_000
-    max_pixels: int = 50_000_000
-    max_side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +150,7 @@ def read_header(data: bytes, spec: TransformSpec, limits: ImageLimits = ImageLim
 
     Raises BadImage for what `limits` refuse and for bytes that are no image of an accepted format.
     """
-    with _open(data, limits) as image:
+    with open_image(data, limits) as image:
         return _prepare(image, spec)[0]
 
 
@@ -253,7 +218,7 @@ def _admitted(
 
     Whatever goes wrong while it is decoded becomes a BadImage.
     """
-    with _open(data, limits) as image:
+    with open_image(data, limits) as image:
         try:
             header, scale = _prepare(image, spec)
             with admit(header.decoded_pixels):
@@ -262,7 +227,7 @@ def _admitted(
             raise
         except Exception as error:
             # Pillow's plug-ins raise SyntaxError, struct.error, KeyError … on hostile bytes: all mean the same.
-            raise _undecodable(error) from error
+            raise undecodable(error) from error
 
 
 def upright(data: bytes, side: int, limits: ImageLimits = ImageLimits()) -> Image.Image:
@@ -291,93 +256,6 @@ def _prepare(image: ImageFile.ImageFile, spec: TransformSpec | None) -> tuple[He
     layers = _LAYERS.get(image.format or "", 2 if progressive or image.mode not in _PLAIN else 1)
     layers += _COPIES_OF_RGB if spec is None else 0
     return Header(image.format or "", *full, width * height * layers), scale
-
-
-def _open(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
-    if not data:
-        raise BadImage("empty", "The file is empty. Send it again; it may not have been saved or uploaded completely.")
-    if len(data) > limits.max_bytes:
-        raise BadImage(
-            "too_many_bytes",
-            f"The file has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.0f} MB is the most. Send a smaller copy.",
-        )
-    _check_structure(data)
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise BadImage("unsupported_format", _what_is_it(data)) from error
-    except Image.DecompressionBombError as error:
-        raise _too_large("The picture is far too large", limits) from error
-    except Exception as error:
-        raise _undecodable(error) from error
-    width, height = image.size
-    if width * height > limits.max_pixels:
-        image.close()
-        raise _too_large(f"The picture is {width}×{height} ({width * height / 1e6:.0f} megapixels)", limits)
-    if limits.max_side is not None and max(width, height) > limits.max_side:
-        image.close()
-        message = f"The picture is {width}×{height}; {limits.max_side} pixels a side is the most. Send a smaller copy."
-        raise BadImage("too_many_pixels", message)
-    return image
-
-
-def _check_structure(data: bytes) -> None:
-    """Refuses files that are small and yet put together from so many pieces that reading them would take minutes."""
-    if data[:3] == b"\xff\xd8\xff":
-        pieces, most = data.count(b"\xff\xda"), _MOST_SCANS
-    elif data[:8] == b"\x89PNG\r\n\x1a\n":
-        pieces, most = _count_chunks(data), _MOST_CHUNKS
-    else:
-        return
-    if pieces > most:
-        message = (
-            f"The picture is put together from more than {most} pieces. Open it in an image program and save it anew."
-        )
-        raise BadImage("too_complex", message)
-
-
-def _count_chunks(data: bytes) -> int:
-    """The chunks of a PNG; no further than one more than may be."""
-    count, position = 0, 8
-    while position + 8 <= len(data) and count <= _MOST_CHUNKS:
-        position += 12 + int.from_bytes(data[position : position + 4], "big")
-        count += 1
-    return count
-
-
-def _too_large(what: str, limits: ImageLimits) -> BadImage:
-    most = f"{limits.max_pixels / 1e6:.0f} megapixels is the most"
-    return BadImage("too_many_pixels", f"{what}; {most}. Send a smaller copy.")
-
-
-def _what_is_it(data: bytes) -> str:
-    advice = "Send a JPEG, PNG, WebP, GIF, BMP or AVIF."
-    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"):
-        return f"This is a HEIC picture, which is not supported. Export it as a JPEG. {advice}"
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return f"This is a TIFF picture, which is not supported. Save it as a PNG. {advice}"
-    if data[:4] == b"%PDF":
-        return f"This is a PDF document, not a picture. {advice}"
-    if data[:4] == b"PK\x03\x04":
-        return f"This is a zip archive, not a picture. {advice}"
-    if data[:3] == b"\xff\xd8\xff":
-        return "This JPEG breaks off before its picture begins. Send it again from the original."
-    return f"The content is no picture in a format that is understood, whatever the file's name says. {advice}"
-
-
-def _undecodable(error: Exception) -> BadImage:
-    if "truncated" in str(error).lower():
-        return BadImage(
-            "truncated",
-            "The picture breaks off before its end: the file was cut short. Send it again from the original.",
-        )
-    if isinstance(error, MemoryError):
-        return BadImage(
-            "too_many_pixels", "The picture needs more memory to decode than there is. Send a smaller copy."
-        )
-    return BadImage(
-        "corrupt", "The picture is damaged and cannot be decoded. Open it in an image program and save it anew."
-    )
 
 
 def _transform(image: ImageFile.ImageFile, spec: TransformSpec, full: tuple[int, int], scale: int) -> Pixels:

@@ -6,22 +6,19 @@ import io
 
 from PIL import Image, ImageOps
 
+from frontend.pieces import most_exceeded
+
 __all__ = ["thumbnail"]
 
 LONG_SIDE = 560
 MAX_PIXELS = 50_000_000
 QUALITY = 82
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
-# A small file put together from countless pieces would hold the page for minutes; the server names it on its card.
-MOST_SCANS = 100
-MOST_CHUNKS = 20_000
 
 
 def thumbnail(data: bytes) -> bytes | None:
     """JPEG bytes of at most LONG_SIDE pixels a side, or None where there is nothing to show."""
-    if data.count(b"\xff\xda") > MOST_SCANS and data[:2] == b"\xff\xd8":
-        return None
-    if data[:4] == b"\x89PNG" and max(data.count(kind) for kind in (b"tEXt", b"IDAT")) > MOST_CHUNKS:
+    if most_exceeded(data) is not None:  # it would hold the page for minutes; the server names it on its card
         return None
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:

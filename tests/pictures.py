@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
 from pathlib import Path
@@ -20,11 +21,11 @@ def sample(name: str) -> bytes:
 
 def photo(size: tuple[int, int] = (400, 300), seed: int = 0) -> Image.Image:
     """Something with the smoothness and the detail of a photograph, in RGB."""
-    random = np.random.default_rng(seed)
-    coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
+    numbers = np.random.default_rng(seed)
+    coarse = Image.fromarray(numbers.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
         size, Image.Resampling.BICUBIC
     )
-    grain = random.normal(0, 6, (size[1], size[0], 3))
+    grain = numbers.normal(0, 6, (size[1], size[0], 3))
     return Image.fromarray(np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8))
 
 
@@ -38,6 +39,23 @@ def encode(image: Image.Image, format: str = "JPEG", **options: object) -> bytes
 def jpeg(size: tuple[int, int] = (400, 300), seed: int = 0, **options: object) -> bytes:
     """A small photograph-like JPEG."""
     return encode(photo(size, seed), "JPEG", **{"quality": 92} | options)
+
+
+def motion_photo(film: int = 12_000_000) -> bytes:
+    """As phones write it: a JPEG, and behind its end a film of so many bytes, which hold every marker there is."""
+    return jpeg() + b"\0\0\0\x18ftypmp42" + random.Random(9).randbytes(film)
+
+
+def mpo(pictures: int = 3, progressive: bool = True) -> bytes:
+    """Several JPEGs in one file, as cameras with two lenses and panoramas have them; here each has ten scans."""
+    first, *others = (photo((160, 120), seed) for seed in range(pictures))
+    return encode(first, "MPO", save_all=True, append_images=others, progressive=progressive)
+
+
+def jpeg_of_scans(times: int) -> bytes:
+    """A progressive JPEG with so many scans more than it needs, before its end."""
+    plain = jpeg(progressive=True)
+    return plain[:-2] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x10" * times + plain[-2:]
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from inspect import getfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import openvino as ov
 import PIL
 
 from cli.evaluate.choosing import Chosen
-from contract import transform
+from contract import image_file, pieces, transform
 from inference import engines
 from inference.artefacts import Artefact, DamagedArtefact, sha256_of
 from inference.choice import ModelMissing
@@ -70,7 +71,8 @@ def fingerprint(loaded: Loaded, device: str) -> str:
     """What decides an artefact's answers: its files, how pixels come about, the engine and what it computes in."""
     card = loaded.artefact.card
     files = {name: entry.sha256 for name, entry in card.files.items()}
-    pixels = [card.transform.to_dict(), sha256_of(Path(transform.__file__)), PIL.__version__, np.__version__]
+    ours = [sha256_of(Path(getfile(module))) for module in (image_file, pieces, transform)]
+    pixels = [card.transform.to_dict(), ours, PIL.__version__, np.__version__]
     engine = version("torch") if is_cuda(device) else ov.__version__
     computes_in = getattr(loaded.classifier, "computes_in", None) if device == "CPU" else None
     decisive = [card.model, card.precision, files, pixels, engine, device, computes_in]

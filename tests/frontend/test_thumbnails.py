@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import io
 import random
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import contract.pieces
+from frontend import pieces
 from frontend.thumbnails import LONG_SIDE, thumbnail
-from tests.pictures import encode, jpeg, photo, png_of_size, png_with
+from tests.pictures import encode, jpeg, jpeg_of_scans, motion_photo, photo, png_of_size, png_with
 
 
 def opened(data: bytes | None) -> Image.Image:
@@ -68,6 +71,14 @@ def test_what_cannot_be_shown_is_none_or_a_picture_but_never_an_error(data: byte
     assert thumbnail(data) is None or opened(thumbnail(data)).format == "JPEG"
 
 
-@pytest.mark.parametrize("data", [jpeg() + b"\xff\xda" * 101, encode(photo(), "PNG") + b"tEXt" * 20_001])
+@pytest.mark.parametrize("data", [jpeg_of_scans(100), png_with(b"tEXt", b"a\0b", times=20_001)])
 def test_a_file_of_countless_pieces_has_no_preview(data: bytes) -> None:
     assert thumbnail(data) is None
+
+
+def test_a_phones_picture_with_a_film_behind_it_has_one() -> None:
+    assert opened(thumbnail(motion_photo())).size == opened(thumbnail(jpeg())).size
+
+
+def test_pieces_are_counted_as_the_server_counts_them() -> None:
+    assert Path(pieces.__file__).read_text() == Path(contract.pieces.__file__).read_text()

@@ -55,16 +55,24 @@ class Match:
 def detections(answer: Logits, labels: Sequence[str], least: float, most: int = 50) -> list[Detection]:
     """The boxes of one frame's answer with at least this score, the surest first, no more than `most`.
 
-    Boxes without width or height are left out. Raises WrongAnswer where a number is
-    not finite or a class has no name.
+    Boxes end where the frame does; those without width or height on it are left out. Raises WrongAnswer where a number
+    is not finite or a class has no name.
     """
     if not np.isfinite(answer).all():
         raise WrongAnswer("The detector's numbers for this frame are not finite: it has no answer.")
-    wide = (answer[:, 2:4] > answer[:, 0:2]).all(axis=1)
-    rows = answer[wide & (answer[:, SCORE] >= max(least, float(np.finfo(np.float32).tiny)))][:most]
+    inside = _within(answer)
+    wide = (inside[:, 2:4] > inside[:, 0:2]).all(axis=1)
+    rows = inside[wide & (inside[:, SCORE] >= max(least, float(np.finfo(np.float32).tiny)))][:most]
     if len(rows) and not (rows[:, CLASS].min() >= 0 and rows[:, CLASS].max() < len(labels)):
         raise WrongAnswer("The detector names a class that it has no name for.")
     return [_detection(row, labels) for row in rows.tolist()]
+
+
+def _within(answer: Logits) -> Logits:
+    """The same float32[Q,6] with boxes that end where the frame does."""
+    inside = answer.copy()
+    inside[:, :CLASS] = inside[:, :CLASS].clip(0, 1)
+    return inside
 
 
 def _detection(row: Sequence[float], labels: Sequence[str]) -> Detection:
@@ -124,7 +132,7 @@ def check_golden_boxes(artefact: Artefact, answer: Logits) -> Detection:
     expected = golden.predictions[0]
     got = detections(answer[0], labels, least=0.0, most=1)
     wanted = np.array([[*(expected.box or ()), expected.index, expected.probability]], dtype=np.float32)
-    found = match(answer[0], wanted, best=1)
+    found = match(_within(answer[0]), _within(wanted), best=1)
     if not got or not found.found or not found.score_difference <= golden.tolerance:
         says = f"{got[0].label!r} ({got[0].score:.4f})" if got else "nothing"
         raise WrongAnswer(

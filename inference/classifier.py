@@ -58,14 +58,19 @@ def softmax(logits: Logits) -> npt.NDArray[np.float64]:
     return shifted / shifted.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
 
 
+def probabilities_of(logits: Logits) -> npt.NDArray[np.float64]:
+    """The same of a network's answer; no rows give none. Raises WrongAnswer where a logit is not finite."""
+    if not np.isfinite(logits).all():
+        raise WrongAnswer("The network's numbers for this image are not finite: it has no answer.")
+    return softmax(logits)
+
+
 def top_k(logits: Logits, labels: Sequence[str], k: int) -> list[Prediction]:
     """The `k` most probable classes of one image's logits, float32[C]; the first is the most probable.
 
     Raises WrongAnswer where a logit is not finite.
     """
-    if not np.isfinite(logits).all():
-        raise WrongAnswer("The network's numbers for this image are not finite: it has no answer.")
-    probabilities = softmax(logits)
+    probabilities = probabilities_of(logits)
     k = min(k, len(probabilities))
     # Only what may be among them is sorted; of equals the first comes first, as if all had been.
     least = np.partition(probabilities, -k)[-k]

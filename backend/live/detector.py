@@ -8,7 +8,6 @@ from backend.predictor import Predictor
 from contract.transform import Pixels, rgb_to_pixels
 from inference.artefacts import Variant
 from inference.boxes import LEAST_SCORE, MOST_BOXES, Detection, detections
-from inference.classifier import Logits
 from inference.scheduler import Priority
 
 __all__ = ["Decode", "LaneDetector"]
@@ -27,7 +26,7 @@ class LaneDetector:
 
     @property
     def name(self) -> str:
-        """The detector's in the catalogue, or that of a test's fake."""
+        """The detector's."""
         return self._variant.model
 
     async def find(self, frame: bytes) -> tuple[Pixels, list[Detection]]:
@@ -43,11 +42,4 @@ class LaneDetector:
             return rgb_to_pixels(upright[0], card.transform)
 
         answer = await self._predictor.scheduler.run_made(self._variant, make, Priority.LIVE)
-        return upright[0], detections(_within(answer), card.labels, LEAST_SCORE, MOST_BOXES)
-
-
-def _within(answer: Logits) -> Logits:
-    """The same float32[Q,6] with boxes that end where the frame does."""
-    inside = answer.copy()
-    inside[:, :4] = inside[:, :4].clip(0, 1)
-    return inside
+        return upright[0], detections(answer, card.labels, LEAST_SCORE, MOST_BOXES)

@@ -23,7 +23,7 @@ from backend.predictor import Predictor
 from contract.transform import Pixels, crop_pixels, rgb_to_pixels
 from inference.artefacts import Variant
 from inference.boxes import MARGIN, Detection, boxes_of
-from inference.classifier import Logits, WrongAnswer, softmax, top_k
+from inference.classifier import Logits, probabilities_of, top_k
 from inference.detectors import Mode
 from inference.scheduler import Overloaded, Priority
 from inference.tracks import Tracks
@@ -159,9 +159,7 @@ class _DetectAndClassify:
             if found:
                 crops = await run(self._threads, crop_pixels, rgb, boxes, MARGIN, card.transform)
                 logits = await self._predictor.scheduler.run(self._variant, crops, Priority.LIVE)
-                if not np.isfinite(logits).all():
-                    raise WrongAnswer("The network's numbers for a thing on this frame are not finite: no answer.")
-                probabilities = softmax(logits)
+                probabilities = probabilities_of(logits)
         numbers, steady = await run(self._threads, self._tracks.update, boxes, probabilities)
         rows = zip(found, numbers.tolist(), steady, strict=True)
         named = [_steady_box(one, number, means, card.labels) for one, number, means in rows]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from contract.transform import Box, Pixels, crop_pixels, rgb_to_pixels
 from inference.artefacts import Artefact
 from inference.boxes import LEAST_SCORE, MARGIN, MOST_BOXES, Detection, boxes_of, detections
-from inference.classifier import Classifier, WrongAnswer, softmax
+from inference.classifier import Classifier, probabilities_of
 from inference.filters import Filter
 from inference.tracks import Tracks
 
@@ -121,6 +121,4 @@ class Looking:
             return
         with found.timing("classify"):
             logits = classifier.answer(pixels)
-        if not np.isfinite(logits).all():
-            raise WrongAnswer("The network's numbers for this frame are not finite: it has no answer.")
-        found.probabilities = softmax(logits)
+        found.probabilities = probabilities_of(logits)

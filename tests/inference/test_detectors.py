@@ -93,6 +93,12 @@ def test_overlaps_are_intersection_over_union() -> None:
     assert overlaps(a, b) == pytest.approx(np.array([[1 / 3, 0, 0], [0, 0, 0]]))
 
 
+def test_boxes_end_where_the_frame_does() -> None:
+    answer = np.array([[-0.25, 0.5, 0.5, 1.5, 0, 0.9], [1.25, 0, 1.5, 1, 0, 0.8]], np.float32)
+    assert [one.box for one in detections(answer, LABELS, least=0.5)] == [(0.0, 0.5, 0.5, 1.0)]
+    assert answer[0, 0] == -0.25, "the network's answer is left as it is"
+
+
 def test_an_answer_without_meaning_is_no_answer() -> None:
     answer = np.zeros((2, 6), np.float32)
     assert detections(answer, LABELS, least=0.0) == []

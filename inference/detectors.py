@@ -105,21 +105,16 @@ DETECTORS = (*_PUBLISHED, *(_twin(detector) for detector in _PUBLISHED))
 DETECTORS_BY_NAME = {detector.name: detector for detector in DETECTORS}
 DEFAULT_DETECTOR = _PUBLISHED[0].name
 
-FAKE_DETECTOR = "fake-detector"
-"""The name of what tests put into a store: a graph that sees the same boxes on every frame. Nothing builds it."""
-
 
 def resolve_detector(store: ArtefactStore, name: str | None = None, device: str = "CPU") -> Variant:
     """The detector meant by a name or, without one, the first of those with published weights that is here for the
-    device; last, a test's fake.
-
-    Raises ModelUnknown, or ModelMissing with the reason and the command that adds it.
+    device. Raises ModelUnknown, or ModelMissing with the reason and the command that adds it.
     """
+    published = [detector.name for detector in _PUBLISHED]
     if name is None:
-        names = (*(detector.name for detector in _PUBLISHED), FAKE_DETECTOR)
-        name = next((found for found in names if usable(store, found, device)), DEFAULT_DETECTOR)
-    if name not in (*DETECTORS_BY_NAME, FAKE_DETECTOR):
-        known = ", ".join(detector.name for detector in _PUBLISHED)
+        name = next((found for found in published if usable(store, found, device)), DEFAULT_DETECTOR)
+    if name not in DETECTORS_BY_NAME:
+        known = ", ".join(published)
         raise ModelUnknown(f"There is no detector {name!r:.60}. Known detectors: {known}.")
     built = usable(store, name, device)
     if not built:

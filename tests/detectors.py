@@ -12,11 +12,14 @@ from contract.transform import TransformSpec
 from inference.artefacts import Artefact, ArtefactStore, Variant, sha256_of
 from inference.boxes import Detection
 from inference.card import Agreement, Card, Expected, FileEntry, Golden, Origin
-from inference.detectors import FAKE_DETECTOR, Detector, HubSource
+from inference.detectors import Detector, HubSource
 from tests import pictures
 
 SEEDED = HubSource("seeded", "seed 9", "", licence="none")
 SIDE = 96
+FAKE_DETECTOR = "rtdetr_r18-seeded"
+"""The name that the fake goes by: a store has nothing better under it, and it is used only where it is asked for, by
+NINEFOLD_DETECTOR or --detector."""
 
 TINY_RTDETR = Detector(
     name="tiny-rtdetr-seeded",

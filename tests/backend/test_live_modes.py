@@ -35,14 +35,13 @@ from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.boxes import LEAST_SCORE, MARGIN, MOST_BOXES, Detection
 from inference.card import Expected
 from inference.classifier import WrongAnswer, softmax, top_k
-from inference.detectors import FAKE_DETECTOR
 from inference.filters import GuidedFilter, NoFilter
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.scheduler import Overloaded, Priority
 from inference.tracks import Tracks
 from tests import pictures
 from tests.cameras import answer, end_of, opened, refusal
-from tests.detectors import fake_detector
+from tests.detectors import FAKE_DETECTOR, fake_detector
 from tests.servers import ROOT, Service, serve
 
 KOALA, ESPRESSO = pictures.sample("koala.jpg"), pictures.sample("espresso.jpg")
@@ -66,6 +65,14 @@ def own_dir(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     (folder / "efficientnet_lite0").symlink_to(models_dir / "efficientnet_lite0")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _asked_for() -> Iterator[None]:
+    """Servers here look with the fake, as soon as it is there."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("NINEFOLD_DETECTOR", FAKE_DETECTOR)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +321,7 @@ def test_asking_loads_nothing(own_dir: Path, detectors: ArtefactStore) -> None:
 
 
 def test_without_a_detector_the_words_are_those_of_the_choice(models_dir: Path) -> None:
-    with serve(models_dir, threads=1) as server:
+    with serve(models_dir, threads=1, detector=None) as server:
         for mode in ("detect", BOTH):
             status, code, message = refusal(server, f"?mode={mode}")
             assert (status, code) == (409, "model_missing") and message == (
@@ -383,7 +390,7 @@ def test_a_detector_that_misjudges_its_golden_image_is_refused(serving: Service,
     replace(artefact.card, golden=replace(artefact.card.golden, predictions=expected)).write(artefact.folder)
     status, code, message = refusal(serving, "?mode=detect")
     assert (status, code) == (409, "model_missing") and "on its golden image" in message
-    assert "ninefold models build fake-detector --force" in message
+    assert f"ninefold models build {FAKE_DETECTOR} --force" in message
 
 
 def test_without_the_tracker_or_the_filter_it_is_said_in_words(

@@ -41,11 +41,11 @@ from contract.transform import crop_pixels, rgb_to_pixels, to_pixels
 from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.boxes import MARGIN, Detection
-from inference.classifier import softmax
+from inference.classifier import WrongAnswer, softmax
 from inference.detectors import Mode
 from inference.openvino_classifier import OpenVinoClassifier
 from tests import pictures
-from tests.detectors import fake_detector
+from tests.detectors import FAKE_DETECTOR, fake_detector
 from tests.servers import ROOT
 
 SIZE, FPS = (640, 480), 25
@@ -151,11 +151,12 @@ def test_a_frames_pixels_are_those_of_the_server(efficientnet: Artefact) -> None
 def test_boxes_are_drawn_where_the_detector_sees_them(with_detector: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     source = write_video(tmp_path / "grey.mp4", [grey(100)] * 4)
-    result = ninefold(source, "--mode", "detect", "-o", target, "--json", "--models-dir", with_detector)
+    where = ["--detector", FAKE_DETECTOR, "--models-dir", with_detector]
+    result = ninefold(source, "--mode", "detect", "-o", target, "--json", *where)
     assert result.exit_code == 0, result.stderr
     found = figures(result)
     assert found["seen"] == {"bear": 4, "cup": 4}
-    assert (found["detector"], found["model"]) == ("fake-detector", None)
+    assert (found["detector"], found["model"]) == (FAKE_DETECTOR, None)
     frames, _ = read_video(target)
     assert len(frames) == 4
     for each in (BEAR, CUP):
@@ -197,7 +198,7 @@ class Crops:
 
 
 def test_crops_are_one_batch_and_labels_are_steadied_by_tracks(with_detector: Path, efficientnet: Artefact) -> None:
-    detector = ArtefactStore(with_detector).get(Variant("fake-detector", "fp32"))
+    detector = ArtefactStore(with_detector).get(Variant(FAKE_DETECTOR, "fp32"))
     assert detector is not None
     classifier = Crops()
     looking = Looking(Loaded(efficientnet, classifier), Loaded(detector, OpenVinoClassifier(detector, 1)))
@@ -218,6 +219,24 @@ def test_crops_are_one_batch_and_labels_are_steadied_by_tracks(with_detector: Pa
     assert numbers == [numbers[0]] * 5 and len(set(numbers[0])) == 2
 
 
+def test_boxes_end_where_the_frame_does_and_an_answer_without_meaning_is_none(
+    with_detector: Path, efficientnet: Artefact
+) -> None:
+    detector = ArtefactStore(with_detector).get(Variant(FAKE_DETECTOR, "fp32"))
+    assert detector is not None
+
+    def beyond(pixels: np.ndarray) -> np.ndarray:
+        return np.array([[[-0.5, 0.25, 0.5, 1.5, 0, 0.9], [1.1, 0.0, 1.3, 1.0, 0, 0.9]]], np.float32)
+
+    def nothing(pixels: np.ndarray) -> np.ndarray:
+        return np.full((len(pixels), 1000), np.nan, np.float32)
+
+    found = Looking(None, Loaded(detector, beyond)).find(grey(9))
+    assert [one.box for one in found.boxes] == [(0.0, 0.25, 0.5, 1.0)]
+    with pytest.raises(WrongAnswer, match="not finite"):
+        Looking(Loaded(efficientnet, nothing)).find(grey(9))
+
+
 def test_both_modes_together_through_the_command(with_detector: Path, video: Path, tmp_path: Path) -> None:
     result = ninefold(
         video,
@@ -228,6 +247,8 @@ def test_both_modes_together_through_the_command(with_detector: Path, video: Pat
         "--frames",
         2,
         "--json",
+        "--detector",
+        FAKE_DETECTOR,
         "--models-dir",
         with_detector,
     )
@@ -693,9 +714,9 @@ def test_a_detector_is_looked_for_on_the_device_that_computes(
     with_detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "why_not", lambda _: None)
-    assert Parts(with_detector, Mode.DETECT, None, None, None, "CPU").detector is not None
+    assert Parts(with_detector, Mode.DETECT, None, None, FAKE_DETECTOR, "CPU").detector is not None
     with pytest.raises(CannotAnswer, match="--device CUDA"):  # it has a graph for OpenVINO alone
-        Parts(with_detector, Mode.DETECT, None, None, None, "CUDA")
+        Parts(with_detector, Mode.DETECT, None, None, FAKE_DETECTOR, "CUDA")
 
 
 class ClosedAtOnce(Counting):

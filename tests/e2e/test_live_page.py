@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, expect
 from inference.artefacts import ArtefactStore
 from inference.boxes import Detection
 from scripts.browser import find_browser
-from tests.detectors import fake_detector
+from tests.detectors import FAKE_DETECTOR, fake_detector
 from tests.e2e.colours import contrast
 from tests.e2e.fake_live import BOXES, FakeLive, good
 from tests.e2e.harness import CAMERA, QUIET, page_process
@@ -126,7 +126,7 @@ def test_the_right_labels_appear_on_the_moving_picture(
     (folder / "efficientnet_lite0").symlink_to(models_dir / "efficientnet_lite0")
     with (
         page_process(f"http://127.0.0.1:{port}") as url,
-        process(folder, port, NINEFOLD_PAGE_ORIGINS=url) as service,
+        process(folder, port, NINEFOLD_PAGE_ORIGINS=url, NINEFOLD_DETECTOR=FAKE_DETECTOR) as service,
     ):
         service.wait_ready()
         shown = [(fitted(Image.open(file)), label) for file, label in photographs]
@@ -158,7 +158,7 @@ def sees_the_boxes_of_a_detector(visitor: LiveVisitor, store: ArtefactStore) -> 
     expect(visitor.page.locator("input[value='detect']")).to_be_enabled()
     visitor.choose("detect")
     expect(visitor.labels).to_have_text(["thing"])
-    expect(visitor.page.locator(".by")).to_have_text("fake-detector")
+    expect(visitor.page.locator(".by")).to_have_text(FAKE_DETECTOR)
     edges = ((0.25, 0.5), (0.75, 0.5), (0.5, 0.25), (0.5, 0.75))
     assert all(near(visitor.pixel(x, y), ORANGE) for x, y in edges)
     visitor.choose("detect+classify")

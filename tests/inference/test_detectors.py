@@ -14,10 +14,10 @@ from inference.card import read_card
 from inference.catalogue import BY_NAME
 from inference.choice import ModelMissing, ModelUnknown, resolve
 from inference.classifier import WrongAnswer, golden_pixels
-from inference.detectors import DETECTORS, DETECTORS_BY_NAME, FAKE_DETECTOR, resolve_detector
+from inference.detectors import DETECTORS, DETECTORS_BY_NAME, resolve_detector
 from inference.openvino_classifier import OpenVinoClassifier
 from inference.scheduler import Priority, Scheduler
-from tests.detectors import SIDE, fake_detector
+from tests.detectors import FAKE_DETECTOR, SIDE, fake_detector
 
 LABELS = ("cup", "bowl", "spoon")
 CUP = Detection((0.125, 0.25, 0.5, 0.75), "cup", 0, 0.875)
@@ -140,10 +140,12 @@ def test_the_detector_is_the_first_that_is_here(fake: Artefact, tmp_path: Path) 
         resolve(store, "rtdetr_r18")
 
 
-def test_a_fake_answers_where_it_was_put_and_nothing_else_is(fake: Artefact) -> None:
+def test_random_weights_and_fakes_answer_only_where_they_are_asked_for(fake: Artefact) -> None:
     store = ArtefactStore(fake.folder.parents[1])
-    assert resolve_detector(store) == resolve_detector(store, FAKE_DETECTOR) == fake.variant
-    assert FAKE_DETECTOR not in DETECTORS_BY_NAME
+    assert resolve_detector(store, FAKE_DETECTOR) == fake.variant
+    with pytest.raises(ModelMissing):
+        resolve_detector(store)
+    assert DETECTORS_BY_NAME[FAKE_DETECTOR].for_measurements_only
 
 
 def test_a_detector_that_is_missing_says_why_and_what_adds_it(tmp_path: Path) -> None:

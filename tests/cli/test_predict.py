@@ -6,13 +6,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
+from inference.openvino_classifier import OpenVinoClassifier
 from tests import pictures
 from tests.servers import ROOT, Service, free_port, serve
 
@@ -138,33 +141,91 @@ def test_a_damaged_model_is_one_sentence(tmp_path: Path, models_dir: Path) -> No
     assert result.exit_code == 2 and "--force" in result.stderr
 
 
-def test_a_busy_server_is_asked_again_when_it_says(models_dir: Path) -> None:
-    answers = iter([429, 503, 200])
+@contextmanager
+def scripted(*statuses: int, retry_after: str = "0") -> Iterator[str]:
+    """The address of a server that answers these, one a request, and then takes no more connections."""
+    left = iter(statuses)
 
-    class Busy(BaseHTTPRequestHandler):
+    class Scripted(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            status = next(answers)
-            body = {"model": "m", "precision": "p", "results": [{"name": "k", "status": "ok", "predictions": []}]}
+            sent = self.rfile.read(int(self.headers["content-length"])).count(b"filename=")
+            status = next(left, None)
+            if status is None:
+                return  # and with that the connection ends
+            row = {"name": "k", "status": "ok", "predictions": []}
+            body = {"model": "m", "precision": "p", "results": [row] * sent}
             if status != 200:
-                body = {"error": {"code": "overloaded", "message": "later."}}
+                body = {"error": {"code": "overloaded", "message": "Later."}}
             data = json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Retry-After", "0")
+            self.send_header("Retry-After", retry_after)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
 
         def log_message(self, *_: object) -> None: ...
 
-    busy = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
-    threading.Thread(target=busy.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
-        result = ninefold("predict", KOALA, "--json", "--server", f"http://127.0.0.1:{busy.server_port}")
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        busy.shutdown()
-        busy.server_close()
-    assert result.exit_code == 0 and next(answers, None) is None
+        server.shutdown()
+        server.server_close()
+    assert next(left, None) is None
+
+
+def test_a_busy_server_is_asked_again_when_it_says() -> None:
+    with scripted(429, 503, 200) as url:
+        result = ninefold("predict", KOALA, "--json", "--server", url)
+    assert result.exit_code == 0
+
+
+def test_a_proxy_may_say_a_date() -> None:
+    with scripted(503, 200, retry_after="Sun, 22 Nov 2026 09:00:00 GMT") as url:
+        assert ninefold("predict", KOALA, "--server", url).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("statuses", "says"),
+    [((200, 413), "Later."), ((200, 429, 429, 429, 429, 429), "Later."), ((200,), "does not answer")],
+)
+def test_what_was_answered_is_told_when_a_later_request_fails(statuses: tuple[int, ...], says: str) -> None:
+    with scripted(*statuses) as url:
+        result = ninefold("predict", *[KOALA] * 20, "--json", "--server", url)
+    found = rows(result)
+    assert result.exit_code == 1 and [row["status"] for row in found] == ["ok"] * 9 + ["error"] * 11
+    for row in found[9:]:
+        assert row["name"] == "koala.jpg" and row["error"]["code"] == "unanswered"
+        assert says in row["error"]["message"] and not row["error"]["message"].endswith("..")
+
+
+def test_what_is_no_answer_to_a_picture_is_its_row(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter([None, np.nan, None])
+
+    def answers(loaded: OpenVinoClassifier, pixels: np.ndarray) -> np.ndarray:
+        logits = np.zeros((1, 1000), np.float32)
+        logits[0, 105] = next(calls) or 20
+        return logits
+
+    monkeypatch.setattr(OpenVinoClassifier, "__call__", answers)
+    result = ninefold("predict", KOALA, MACAW, KOALA, "--json", "--models-dir", str(models_dir))
+    assert result.exit_code == 1 and [row["status"] for row in rows(result)] == ["ok", "error", "ok"]
+    assert rows(result)[1]["error"]["code"] == "no_answer"
+
+
+def test_a_picture_that_cannot_be_read_to_its_end_is_its_row(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_bytes
+
+    def reads(path: Path) -> bytes:
+        if path == Path(MACAW):
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", reads)
+    result = ninefold("predict", MACAW, KOALA, "--json", "--models-dir", str(models_dir))
+    assert result.exit_code == 1 and [row["status"] for row in rows(result)] == ["error", "ok"]
+    assert rows(result)[0]["error"] == {"code": "unreadable", "message": "The file cannot be read: Input/output error."}
 
 
 def test_as_a_process_it_needs_neither_torch_nor_a_terminal(models_dir: Path) -> None:

@@ -19,12 +19,12 @@ import numpy as np
 from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import binomtest  # type: ignore[import-untyped]  # scipy brings no types
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from bench.photographs import Photograph, samples
 from bench.servers import own_server
 from inference.catalogue import BY_NAME
+from inference.shares import share_of
 from inference.torch_classifier import TorchClassifier
 from modelzoo.networks import build_network
 from modelzoo.weights import obtain
@@ -71,8 +71,8 @@ def right(answers: Top, photographs: list[Photograph]) -> tuple[int, int]:
 
 def share(hits: int, of: int) -> str:
     """The count, its share, and Wilson's interval of that at 95 %."""
-    interval = binomtest(hits, of).proportion_ci(0.95, method="wilson")
-    return f"{hits} ({hits / of:.1%}; {interval.low:.1%} to {interval.high:.1%})"
+    found = share_of(hits, of)
+    return f"{hits} ({found.share:.1%}; {found.low:.1%} to {found.high:.1%})"
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ from inference.catalogue import BY_NAME, Model
 from inference.choice import ModelMissing, ModelUnknown, choose, made_of, resolve
 from inference.classifier import WrongAnswer
 from inference.labelled import BadData
-from inference.pruning import Score, Share
+from inference.pruning import Score
+from inference.shares import Share
 
 if TYPE_CHECKING:
     from modelzoo.finetune import Progress as Step

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from inference.card import CARD_NAME, BadCard, Card, read_card
 from inference.catalogue import CATALOGUE, PRECISIONS
 
 MISSING_NAME = "missing.json"
+_BLOCK = 1 << 20
 
 
 class DamagedArtefact(Exception):
@@ -52,6 +54,17 @@ class Artefact:
     def golden_image(self) -> bytes:
         """The bytes of the picture whose answer is known."""
         return (self.folder / self.card.golden.image).read_bytes()
+
+    def zipped_bytes(self, device: str) -> int:
+        """What its files on a device take deflated: what `zip -r` makes of them, without its directory."""
+        size = 0
+        for name in self.card.files_on(device):
+            deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+            with (self.folder / name).open("rb") as file:
+                while block := file.read(_BLOCK):
+                    size += len(deflate.compress(block))
+            size += len(deflate.flush())
+        return size
 
     def verify(self) -> None:
         """Compares every file with the card. Raises DamagedArtefact."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from inference.shares import Share
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -14,15 +16,6 @@ class Layer:
     shape: tuple[int, ...]
     zeros: int
     weights: int
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of pictures, from 0 to 1, and Wilson's interval of it at 95 %."""
-
-    share: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

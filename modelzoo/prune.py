@@ -6,7 +6,6 @@ weights ──> torch, pruned and fine-tuned (finetune.py) ──> OpenVINO, wei
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from scipy.stats import binomtest  # type: ignore[import-untyped]  # scipy brings no types
 
 from contract.transform import Pixels, TransformSpec
 from inference.artefacts import Artefact, ArtefactStore, Variant, sha256_of
@@ -27,7 +25,8 @@ from inference.classifier import Logits, golden_pixels, softmax
 from inference.ir import compress_weights
 from inference.labelled import BadData
 from inference.openvino_classifier import OpenVinoClassifier
-from inference.pruning import Pruning, Score, Share
+from inference.pruning import Pruning, Score
+from inference.shares import share_of
 from inference.torch_classifier import Normalised
 from modelzoo.build import Say
 from modelzoo.convert import write_ir
@@ -141,8 +140,8 @@ def _write(
         settings=asdict(settings),
         scores=(train.score("train"), held.score("validation")),
         dense_bytes=source.card.size_on("CPU"),
-        dense_zipped_bytes=_zipped(source),
-        zipped_bytes=_zipped(artefact),
+        dense_zipped_bytes=source.zipped_bytes("CPU"),
+        zipped_bytes=artefact.zipped_bytes("CPU"),
         loaded_bytes=loaded,
         time_ratio=_time_ratio(source, artefact),
         layers=layers,
@@ -178,8 +177,8 @@ class _Compared:
 
     def score(self, part: str) -> Score:
         """For the card."""
-        dense, pruned = (self._share(count) if self.labelled else None for count in self.right)
-        return Score(part, self.images, dense, pruned, self._share(self.same))
+        dense, pruned = (share_of(count, self.images) if self.labelled else None for count in self.right)
+        return Score(part, self.images, dense, pruned, share_of(self.same, self.images))
 
     def agreement(self) -> Agreement:
         """As every other precision's card has it."""
@@ -190,10 +189,6 @@ class _Compared:
             max_logit_difference=self.logit_difference,
             max_probability_difference=self.probability_difference,
         )
-
-    def _share(self, count: int) -> Share:
-        interval = binomtest(count, self.images).proportion_ci(0.95, method="wilson")
-        return Share(count / self.images, float(interval.low), float(interval.high))
 
 
 def _compared(
@@ -209,12 +204,6 @@ def _compared(
             dense, pruned = (np.concatenate(list(pool.map(one, images))) for one in both)
             compared.add(dense, pruned, classes)
     return compared
-
-
-def _zipped(artefact: Artefact) -> int:
-    """What the files that a CPU reads take deflated, in bytes: what `zip -r` makes of them, without its directory."""
-    files = [artefact.folder / name for name in artefact.card.files_on("CPU")]
-    return sum(len(zlib.compress(file.read_bytes(), wbits=-zlib.MAX_WBITS)) for file in files)
 
 
 def _time_ratio(source: Artefact, artefact: Artefact) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,17 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest  # type: ignore[import-untyped]  # scipy brings no types
 
 from cli.evaluate.choosing import Missing
 from cli.evaluate.kept import Answers
 from cli.evaluate.timing import Speed
 from inference.artefacts import Artefact
 from inference.catalogue import BY_NAME
+from inference.shares import share_of
 
 FORMAT = 1
-LEVEL = 0.95
-_BLOCK = 1 << 20
 
 Figures = dict[str, Any]
 Truth = npt.NDArray[np.int64]
@@ -38,10 +35,7 @@ class Measured:
 
 def share(hits: int, of: int) -> dict[str, float] | None:
     """The share, and Wilson's interval of it at 95 %; None of none."""
-    if not of:
-        return None
-    interval = binomtest(hits, of).proportion_ci(LEVEL, method="wilson")
-    return {"share": hits / of, "low": float(interval.low), "high": float(interval.high)}
+    return asdict(share_of(hits, of)) if of else None
 
 
 def figures(
@@ -89,15 +83,3 @@ def _agreement(ours: Answers, theirs: Answers) -> dict[str, float] | None:
     """How often both have the same top-1, of the pictures that both answered."""
     both = (ours.top[:, 0] >= 0) & (theirs.top[:, 0] >= 0)
     return share(int((ours.top[both, 0] == theirs.top[both, 0]).sum()), int(both.sum()))
-
-
-def zipped_size(artefact: Artefact, device: str) -> int:
-    """What the artefact's files on a device take deflated: what `zip -r` makes of them, without its directory."""
-    size = 0
-    for name in artefact.card.files_on(device):
-        deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        with (artefact.folder / name).open("rb") as file:
-            while block := file.read(_BLOCK):
-                size += len(deflate.compress(block))
-        size += len(deflate.flush())
-    return size

@@ -9,7 +9,7 @@ from random import Random
 
 from cli.evaluate.asking import Asking
 from cli.evaluate.choosing import Chosen
-from cli.evaluate.figures import Figures, Measured, figures, zipped_size
+from cli.evaluate.figures import Figures, Measured, figures
 from cli.evaluate.kept import NAME, Answers, Kept
 from cli.evaluate.loading import Loaded, fingerprint, load, machine, packs
 from cli.evaluate.progress import Begin
@@ -107,7 +107,7 @@ class Evaluation:
     def _zipped(self, artefact: Artefact, number: int) -> int:
         size = self._kept.zipped(number)
         if size is None:
-            size = zipped_size(artefact, self._device)
+            size = artefact.zipped_bytes(self._device)
             self._kept.add_zipped(number, size)
             self._kept.commit()
         return size

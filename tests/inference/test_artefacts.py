@@ -1,5 +1,6 @@
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,13 @@ def test_a_publication_replaces_the_old_artefact_and_its_missing_note(efficientn
     assert (store.publish(LITE, write).folder / "new").exists()
     assert store.why_missing(LITE.model) is None
     assert [path.name for path in (tmp_path / LITE.model).iterdir()] == ["fp32"]
+
+
+def test_the_zipped_size_is_what_zip_makes_of_the_files(efficientnet: Artefact, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in efficientnet.card.files:
+            archive.write(efficientnet.folder / name, name)
+        assert efficientnet.zipped_bytes("CPU") == sum(entry.compress_size for entry in archive.infolist())
 
 
 def test_the_default_answers_when_it_is_there(efficientnet: Artefact, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from inference.artefacts import Artefact, DamagedArtefact, sha256_of
 from inference.card import FileEntry, read_card
 from inference.ir import COMPRESSED_NAME, WEIGHTS_NAME, compress_weights, read_network
 from inference.openvino_classifier import OpenVinoClassifier, memory_of
-from inference.pruning import Layer, Pruning, Score, Share
+from inference.pruning import Layer, Pruning, Score
+from inference.shares import Share
 
 PRUNING = Pruning(
     sparsity=0.5,

@@ -1,17 +1,21 @@
 """Artefacts on disk: `models/NAME/PRECISION/` with the network's files, its golden image and its card.
 
-A folder becomes an artefact by one rename, so a reader sees a whole one or none. When a build could not get a
-model's weights it leaves `models/NAME/missing.json`, which tells the server and the page why.
+A folder becomes an artefact by one rename, so a reader sees a whole one or none. It is filled beside its place, in
+`.PRECISION-…/new`, and the one that it replaces waits in `.PRECISION-…/former` until the rename is done. Whoever fills
+such a folder holds its lock, which ends with the process: what a killed one left is put in order by the next. When a
+build could not get a model's weights it leaves `models/NAME/missing.json`, which tells the server and the page why.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -20,6 +24,7 @@ from inference.card import CARD_NAME, BadCard, Card, read_card
 from inference.catalogue import CATALOGUE, PRECISIONS
 
 MISSING_NAME = "missing.json"
+_NEW, _FORMER = "new", "former"
 _BLOCK = 1 << 20
 
 
@@ -127,23 +132,64 @@ class ArtefactStore:
         """Lets `write` fill an empty folder, then puts it in the variant's place by renaming."""
         home = self.root / variant.model
         home.mkdir(parents=True, exist_ok=True)
-        staging = Path(mkdtemp(prefix=f".{variant.precision}-", dir=home))
-        try:
-            write(staging)
-            staging.chmod(0o755)
-            self._swap(staging, home / variant.precision)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        target = home / variant.precision
+        with ExitStack() as held:
+            with _alone(home):
+                _put_in_order(home)
+                staging = Path(mkdtemp(prefix=f".{variant.precision}-", dir=home))
+                held.callback(shutil.rmtree, staging, ignore_errors=True)
+                held.enter_context(_alone(staging))
+            new = staging / _NEW
+            new.mkdir()
+            write(new)
+            new.chmod(0o755)
+            with _alone(home):
+                _swap(staging, target)
         (home / MISSING_NAME).unlink(missing_ok=True)
-        return Artefact(home / variant.precision, read_card(home / variant.precision))
+        return Artefact(target, read_card(target))
 
-    @staticmethod
-    def _swap(staging: Path, target: Path) -> None:
-        old = target.with_name(f".old-{target.name}-{os.getpid()}")
+
+@contextmanager
+def _alone(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Holds the folder. Whoever comes second waits, or with LOCK_NB raises OSError.
+
+    Some network file systems lock no folders: publishing works there, and nothing is put in order.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, how)
+        except OSError:
+            if how & fcntl.LOCK_NB:
+                raise
+        yield
+    finally:
+        os.close(handle)
+
+
+def _put_in_order(home: Path) -> None:
+    """What publications that were killed left: variants that lost their place have it back, the rest is removed."""
+    for precision in PRECISIONS:
+        for staging in home.glob(f".{precision}-*/"):
+            with suppress(OSError), _alone(staging, fcntl.LOCK_EX | fcntl.LOCK_NB):  # else somebody is at work there
+                _put_back(staging, home / precision)
+                shutil.rmtree(staging, ignore_errors=True)
+
+
+def _swap(staging: Path, target: Path) -> None:
+    try:
         if target.exists():
-            target.rename(old)
-        staging.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+            target.rename(staging / _FORMER)
+        (staging / _NEW).rename(target)
+    finally:
+        _put_back(staging, target)
+
+
+def _put_back(staging: Path, target: Path) -> None:
+    """The former one, unless there is another in its place."""
+    former = staging / _FORMER
+    if former.exists() and not target.exists():
+        former.rename(target)
 
 
 def _command(variant: Variant) -> str:

@@ -1,5 +1,8 @@
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from inference.artefacts import Artefact, ArtefactStore, Variant
 from inference.card import BadCard, read_card
 from inference.choice import ModelMissing, ModelUnknown, choose, resolve
 
+ROOT = Path(__file__).parents[2]
 LITE = Variant("efficientnet_lite0", "fp32")
 
 
@@ -76,6 +80,73 @@ def test_a_publication_replaces_the_old_artefact_and_its_missing_note(efficientn
 
     assert (store.publish(LITE, write).folder / "new").exists()
     assert store.why_missing(LITE.model) is None
+    assert [path.name for path in (tmp_path / LITE.model).iterdir()] == ["fp32"]
+
+
+def test_a_publication_killed_between_its_renames_is_put_in_order_by_the_next(
+    efficientnet: Artefact, tmp_path: Path
+) -> None:
+    store = copied(efficientnet, tmp_path, LITE.model)
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from inference.artefacts import ArtefactStore, Variant\n"
+        "rename = Path.rename\n"
+        "def killed(path, target):\n"
+        "    rename(path, target)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Path.rename = killed\n"
+        f"ArtefactStore(Path(sys.argv[1])).publish({LITE!r}, lambda folder: (folder / 'new').touch())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL and store.get(LITE) is None, done.stderr
+
+    def fail(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        store.publish(Variant(LITE.model, "int8"), fail)
+    assert store.get(LITE) is not None
+    assert [path.name for path in (tmp_path / LITE.model).iterdir()] == ["fp32"]
+
+
+def test_what_a_killed_publication_left_is_removed_and_what_is_at_work_is_not(
+    efficientnet: Artefact, tmp_path: Path
+) -> None:
+    store = copied(efficientnet, tmp_path, LITE.model)
+    left = tmp_path / LITE.model / ".int8-0123abcd"
+    left.mkdir()
+    (left / "model.bin").write_bytes(b"half")
+
+    def write(folder: Path) -> None:
+        assert not left.exists()
+        efficientnet.card.write(folder)
+
+    def slow(folder: Path) -> None:
+        store.publish(LITE, write)
+        store.publish(Variant(LITE.model, "int8"), write)  # another one's, meanwhile, of the same variant
+        write(folder)
+        (folder / "later").touch()
+
+    assert (store.publish(Variant(LITE.model, "int8"), slow).folder / "later").exists()
+    assert sorted(path.name for path in (tmp_path / LITE.model).iterdir()) == ["fp32", "int8"]
+
+
+def test_an_artefact_that_cannot_be_put_in_place_leaves_the_former_there(
+    efficientnet: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = copied(efficientnet, tmp_path, LITE.model)
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        store.publish(LITE, efficientnet.card.write)
+    assert store.get(LITE) is not None
     assert [path.name for path in (tmp_path / LITE.model).iterdir()] == ["fp32"]
 
 

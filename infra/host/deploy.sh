@@ -65,7 +65,8 @@ place_secrets() {
     rm -r "$fetched"
 }
 
-# put_back NAME...: what was not taken must not be what is found when the host starts again.
+# put_back NAME...: what was not taken must not be what is found when the host starts again. Not keys: the server that runs
+# follows them, and one that was revoked must not become good again because something else failed.
 put_back() {
     local name path
     for name in "$@"; do
@@ -115,7 +116,7 @@ programs
 place_secrets
 if ! roll; then
     [[ -z $former ]] || place "$home/bundles/$former"
-    put_back "${!secrets[@]}"
+    put_back page sign-in tls
     echo "deploy: the roll failed; what ran before runs on" >&2
     exit 1
 fi

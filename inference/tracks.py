@@ -73,7 +73,7 @@ class _Overlap:
         boxes = np.stack([each.points.ravel() for each in found])
         last = np.stack([each.last_detection.points for each in tracks])
         moved = (np.stack([each.estimate for each in tracks]) - last).mean(axis=1, keepdims=True)
-        hidden = np.array([each.age - each.last_detection.age > 1 for each in tracks])
+        hidden = np.array([each.age - (each.last_detection.age or 0) > 1 for each in tracks])
         shares = overlaps(boxes, (last + moved).reshape(-1, 4))
         shares = np.where(hidden, np.maximum(shares, overlaps(boxes, last.reshape(-1, 4))), shares)
         return np.where(shares > _LEAST_OVERLAP, hidden + 1 - shares, np.inf)
@@ -98,8 +98,8 @@ class Tracks:
             initialization_delay=1,  # the second sighting fills the counter
             past_detections_length=0,
         )
-        # It takes names, and functions of one pair, by its arguments.
-        self._tracker.distance_function = _Overlap()
+        # By its arguments it takes names, and functions of one pair.
+        self._tracker.distance_function = _Overlap()  # type: ignore[assignment]  # it asks for that method alone
         self._means: dict[int, _Mean] = {}
         self._frame = 0
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import live
-from bench.live import eager, ours
+from bench.live import eager, ours, stages
 from bench.live.frames import LabelledFrame, frames
 from bench.live.timing import Measured, Way, in_process, measure
 from bench.servers import ROOT, own_server
@@ -183,11 +183,23 @@ def _taken(measured: Measured) -> float:
     return measured.processor_ms
 
 
+def by_stage(given: argparse.Namespace) -> Table:
+    """What a frame takes on a CPU, and each choice beside its alternative."""
+    with ExitStack() as stack:
+        bench = Bench(given, "CPU", True, stack)
+        assert bench.denoise is not None  # noqa: S101  # it was asked for
+        both = (bench.loaded(MODEL, precision) for precision in ("fp32", "int8"))
+        parts = stages.Parts(bench.loaded(DETECTORS[0], "fp32"), *both, bench.denoise)
+        made = stages.stages(parts, bench.data[: given.detect_frames])
+        return stages.show(made, measure(stages.ways(made), given.rounds, given.seconds))
+
+
 def options() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.live", description=live.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--stages", action="store_true", help="a frame stage by stage on a CPU, in place of all else")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4, help="of each way in each round")
@@ -206,6 +218,9 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Prints a table a mode, on the CPU and, where torch finds it, on CUDA."""
     given, console = options(), Console(width=170)
+    if given.stages:
+        console.print(by_stage(given))
+        return
     contests = {"classify": classify, "detect": detect, "detect+classify": both}
     runs = [("CPU", given.filter)]
     if torch.cuda.is_available():

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,11 +34,12 @@ class Measured:
         return 1000 * self.processor / len(self.latencies)
 
 
+Frame = TypeVar("Frame")
 Way = Callable[[float], Measured]
 """Measures for so many seconds."""
 
 
-def in_process(look: Callable[[bytes], object], frames: Sequence[bytes], at_once: int) -> Way:
+def in_process(look: Callable[[Frame], object], frames: Sequence[Frame], at_once: int) -> Way:
     """By `at_once` threads, each a frame at a time; each answers one or more."""
 
     def measure(seconds: float) -> Measured:

@@ -146,6 +146,7 @@ def _run(
     from cli.live.loading import lanes  # noqa: PLC0415
     from cli.live.progress import telling  # noqa: PLC0415
     from cli.live.run import run  # noqa: PLC0415
+    from cli.live.screen import NoScreen  # noqa: PLC0415
 
     total = min((count for count in (source.total, asked.most) if count), default=None)
     problem = None
@@ -155,7 +156,7 @@ def _run(
                 run(source, looking, sink, tally, awake, lanes(asked.device), asked.most, tell)
             if sink.closed and not tally.frames:
                 problem = "the window was closed before the first frame"
-        except (WrongAnswer, NoFilm) as error:
+        except (WrongAnswer, NoFilm, NoScreen) as error:
             problem = str(error)
         finally:
             tally.end()
@@ -168,7 +169,8 @@ def _run(
 
 @contextmanager
 def _ctrl_c(tally: Tally) -> Iterator[None]:
-    """Lets the first Ctrl-C (or SIGTERM) end the run after the frames that are at work, and the second without them.
+    """Lets the first Ctrl-C (or SIGTERM, or the terminal's end) end the run after the frames that are at work, and the
+    second without them.
 
     Neither raises anything: what comes after the run, the end of the film, goes on to its own end. Nor do they wake
     the loop, which looks by itself: a signal may come while the event that would do it is locked.
@@ -178,7 +180,10 @@ def _ctrl_c(tally: Tally) -> Iterator[None]:
         if tally.ended is None:
             tally.hurried, tally.stopped = tally.stopped, True
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants it ignored
+        ends.append(signal.SIGHUP)
+    before = {each: signal.signal(each, stop) for each in ends}
     try:
         yield
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from PIL import Image
@@ -13,7 +15,7 @@ __all__ = ["NoScreen", "Screen"]
 
 
 class NoScreen(Exception):
-    """Nothing can be shown here; the message says why, and what to do."""
+    """Nothing can be shown here, or not any more; the message says why, and what to do."""
 
 
 class Screen:
@@ -47,7 +49,7 @@ class Screen:
             root.bind(key, self._close)
 
     def put(self, frame: Frame) -> None:
-        """Shows the frame, when its time has come."""
+        """Shows the frame, when its time has come. Raises NoScreen."""
         if self._pace:
             while (early := self._due - time.perf_counter()) > 0 and not self.closed:
                 time.sleep(min(early, 0.02))
@@ -55,19 +57,17 @@ class Screen:
             self._due = max(self._due, time.perf_counter()) + 1 / self._pace
         if self.closed:
             return
-        # Tk shows it only as long as somebody keeps it.
-        self._shown = self._photo(Image.fromarray(frame.rgb), master=self._root)
-        self._label.configure(image=self._shown)
+        with self._while_there_is_a_display():
+            # Tk shows it only as long as somebody keeps it.
+            self._shown = self._photo(Image.fromarray(frame.rgb), master=self._root)
+            self._label.configure(image=self._shown)
         self.idle()
 
     def idle(self) -> None:
-        """Lets the window live while the next frame is waited for."""
-        if self.closed:
-            return
-        try:
-            self._root.update()
-        except self._tk_error:  # the display has gone
-            self.closed = True
+        """Lets the window live while the next frame is waited for. Raises NoScreen."""
+        if not self.closed:
+            with self._while_there_is_a_display():
+                self._root.update()
 
     def finish(self) -> None:
         """Closes the window."""
@@ -76,7 +76,16 @@ class Screen:
 
     def _close(self, *_: object) -> None:
         self.closed = True
-        self._root.destroy()
+        with suppress(self._tk_error):
+            self._root.destroy()
+
+    @contextmanager
+    def _while_there_is_a_display(self) -> Iterator[None]:
+        try:
+            yield
+        except self._tk_error as error:
+            self.closed = True
+            raise NoScreen(f"the display has gone ({error}); {_INSTEAD}") from error
 
 
 _INSTEAD = "write a film in place of it: -o out.mp4"

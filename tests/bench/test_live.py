@@ -10,13 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.live import eager
+from bench.live import eager, stages
 from bench.live.eager import Eager
 from bench.live.frames import MARGIN, frames
 from bench.live.timing import Measured, in_process, measure
 from contract.transform import TransformSpec, crop_pixels, decode_rgb, rgb_to_pixels
+from inference.artefacts import ArtefactStore, Variant
+from inference.boxes import Detection
+from inference.engines import load
 from inference.filters import GuidedFilter
 from tests import pictures
+from tests.detectors import fake_detector
 
 
 def side(spec: TransformSpec) -> Eager:
@@ -81,6 +85,52 @@ def test_the_round_before_them_does_not_count() -> None:
     assert asked == [0.5, 0.5, 3, 3, 3, 3]
     assert [each.fps for each in found["one"]] == [3, 6] and [each.fps for each in found["two"]] == [4, 5]
     assert found["one"][0].ms(0.5) == pytest.approx(20) and found["one"][0].processor_ms == pytest.approx(20)
+
+
+BOXES = [Detection((0.1 * left, 0.2, 0.1 * left + 0.3, 0.9), "thing", 0, 0.9) for left in range(4)]
+
+
+def test_each_way_of_a_stage_has_the_same_result(int8_dir: Path, tmp_path: Path) -> None:
+    store, filtered = ArtefactStore(int8_dir), []
+    fp32, int8 = (store.get(Variant("efficientnet_lite0", precision)) for precision in ("fp32", "int8"))
+    detector = fake_detector(ArtefactStore(tmp_path), BOXES, ["thing"])
+    assert fp32 is not None and int8 is not None
+
+    def denoise(rgb: np.ndarray) -> np.ndarray:
+        filtered.append(rgb)
+        return GuidedFilter()(rgb)
+
+    parts = stages.Parts((detector, load(detector)), (fp32, load(fp32)), (int8, load(int8)), denoise)
+    made = stages.stages(parts, [pictures.jpeg((640, 480))])
+    said = {stage: {name: work(given[0]) for name, (work, given) in named.items()} for stage, named in made.items()}
+    once, twice = (said["decode, and pixels for both"][name] for name in ("one", "a decoding for each"))
+    assert all(np.array_equal(one, other) for one, other in zip(once, twice, strict=True))
+    assert [len(each) for each in (once[1], said["crops"]["4"], said["classify the crops"]["one by one, int8"])] == [
+        4
+    ] * 3
+    for precision in ("fp32", "int8"):
+        alone, batch = (said["classify the crops"][f"{how}, {precision}"] for how in ("one by one", "as a batch"))
+        assert np.abs(alone - batch).max() < 1e-3 * np.ptp(alone)
+    before, now = said["a frame, detect+classify"].values()
+    np.testing.assert_array_equal(np.concatenate(before), said["classify the crops"]["one by one, fp32"])
+    np.testing.assert_array_equal(now, said["classify the crops"]["one by one, int8"])
+    assert len({each.tobytes() for each in said["a frame, classify"].values()}) == 3 and len(filtered) == 2
+
+
+def test_a_way_is_compared_with_the_first_of_its_stage() -> None:
+    made: stages.Stages = {"decode": {"two": (len, [b"a"]), "one": (len, [b"a"])}, "track": {"": (len, [b"a"])}}
+    assert list(stages.ways(made)) == ["decode: two", "decode: one", "track: "]
+    rounds = {"decode: two": (4.0, 6.0), "decode: one": (2.0, 2.0), "track: ": (1.0, 1.0)}
+    found = {name: [Measured(1, [each], 1e-3 * each * 2) for each in figures] for name, figures in rounds.items()}
+    table = stages.show(made, found)
+    assert list(table.columns[0].cells) == ["decode", "", "track"]
+    assert list(table.columns[2].cells) == [
+        "5000.0 (4000.0–6000.0)",
+        "2000.0 (2000.0–2000.0)",
+        "1000.0 (1000.0–1000.0)",
+    ]
+    assert list(table.columns[3].cells) == ["10.0 (8.0–12.0)", "4.0 (4.0–4.0)", "2.0 (2.0–2.0)"]
+    assert list(table.columns[4].cells) == ["", "2.50 (2.00–3.00)", ""]
 
 
 @pytest.mark.samples

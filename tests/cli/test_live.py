@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -23,11 +25,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageTk
 from typer.testing import CliRunner, Result
 
 from cli.live import film as films
 from cli.live import screen
+from cli.live.command import _ctrl_c
 from cli.live.drawing import colour_of, draw, thickness
 from cli.live.film import Film, NoFilm
 from cli.live.loading import Parts
@@ -95,6 +98,14 @@ def with_detector(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(models_dir / "efficientnet_lite0", folder / "efficientnet_lite0")
     fake_detector(ArtefactStore(folder), [BEAR, CUP], ["bear", "cup"])
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _without_nohup() -> Iterator[None]:
+    """Whoever runs the tests under it, what they start may be hung up."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def ninefold(*arguments: object) -> Result:
@@ -532,11 +543,14 @@ def test_a_codec_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.M
     assert film.finish() is None and names(tmp_path) == []
 
 
-def test_ctrl_c_ends_it_with_a_film_that_can_be_played_and_says_what_was_done(models_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_ends_it_with_a_film_that_can_be_played_and_says_what_was_done(
+    models_dir: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     source = long_video(tmp_path / "long.mp4")
     process = started(source, tmp_path / "o.mp4", models_dir)
     wait_for(lambda: any(path.stat().st_size > 3000 for path in tmp_path.glob(".o-*.mp4")), process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     found = json.loads(said)
@@ -595,7 +609,46 @@ def test_an_engine_that_fails_leaves_a_film_of_what_was_seen(
     assert "(4 frames)" in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_terminal_that_is_closed_ends_it_with_a_film_that_can_be_played(models_dir: Path, tmp_path: Path) -> None:
+    source = long_video(tmp_path / "long.mp4")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command_of(source, tmp_path / "o.mp4", models_dir, program=LEADS_ITS_TERMINAL),
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    wait_for(lambda: any(path.stat().st_size > 3000 for path in tmp_path.glob(".o-*.mp4")), process)
+    os.close(ours)
+    process.wait(timeout=60)
+    assert 0 < len(read_video(tmp_path / "o.mp4")[0]) < 900
+    assert not list(tmp_path.glob(".o-*"))
+
+
+def test_nohup_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wanted, same in ((signal.SIG_IGN, True), (signal.SIG_DFL, False)):
+        before = signal.signal(signal.SIGHUP, wanted)
+        try:
+            with _ctrl_c(Tally()):
+                assert (signal.getsignal(signal.SIGHUP) is wanted) == same
+            assert signal.getsignal(signal.SIGHUP) is wanted
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+
+LEADS_ITS_TERMINAL = """
+import fcntl, termios
+from cli.main import app
+
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that its end is told
+app()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_after_the_last_frame_does_not_cost_the_film(
     models_dir: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -661,20 +714,16 @@ def long_video(path: Path) -> Path:
 
 
 def started(source: Path, target: Path, models_dir: Path, program: str | None = None) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        *(("-c", program) if program else ("-m", "cli.main")),
-        "live",
-        str(source),
-        "-o",
-        str(target),
-        "--json",
-    ]
-    command += ["--models-dir", str(models_dir)]
+    command = command_of(source, target, models_dir, program)
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def command_of(source: Path, target: Path, models_dir: Path, program: str | None = None) -> list[str]:
+    python = [sys.executable, *(("-c", program) if program else ("-m", "cli.main"))]
+    return [*python, "live", str(source), "-o", str(target), "--json", "--models-dir", str(models_dir)]
+
+
+def wait_for(true: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
     end = time.monotonic() + 60
     while not true():
         assert process.poll() is None, process.communicate()
@@ -735,6 +784,65 @@ def test_a_window_that_is_closed_before_the_first_frame_is_called_that(
     monkeypatch.setattr(screen, "Screen", ClosedAtOnce)
     result = ninefold(video, "--models-dir", models_dir)
     assert result.exit_code == 2 and "the window was closed before the first frame" in result.stderr
+
+
+class Display:
+    """Enough of tkinter for a window; from the fourth frame on it is not there, for the call that `fails` names."""
+
+    def __init__(self, fails: str) -> None:
+        self._fails = fails
+        self.frames = 0
+        self.closed = False
+
+    def __call__(self, *_: object, **__: object) -> Display:
+        return self
+
+    def photo(self, *_: object, **__: object) -> None:
+        self.frames += 1
+        self._call("photo")
+
+    def configure(self, **_: object) -> None:
+        self._call("configure")
+
+    def update(self) -> None:
+        self._call("update")
+
+    def destroy(self) -> None:
+        self.closed = True
+        self._call("destroy")
+
+    def _call(self, name: str) -> None:
+        if self.frames > 3 and name in (self._fails, "destroy"):
+            raise tkinter.TclError("can't invoke: application has been destroyed")
+
+    pack = title = protocol = bind = __call__
+
+
+@pytest.mark.parametrize("fails", ["photo", "configure", "update"])
+def test_a_display_that_goes_away_ends_it_in_words(
+    models_dir: Path, video: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    display = Display(fails)
+    monkeypatch.setattr(tkinter, "Tk", display)
+    monkeypatch.setattr(tkinter, "Label", display)
+    monkeypatch.setattr(ImageTk, "PhotoImage", display.photo)
+    result = ninefold(video, "--json", "--models-dir", models_dir)
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 1, result.exception
+    assert "the display has gone (can't invoke" in result.stderr and "-o out.mp4" in result.stderr
+    assert 3 <= figures(result)["frames"] <= 4
+
+
+@pytest.mark.parametrize("asked", [None, 2])
+def test_a_window_is_closed_once_all_is_shown(
+    models_dir: Path, video: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None
+) -> None:
+    display = Display("nothing")
+    monkeypatch.setattr(tkinter, "Tk", display)
+    monkeypatch.setattr(tkinter, "Label", display)
+    monkeypatch.setattr(ImageTk, "PhotoImage", display.photo)
+    result = ninefold(video, "--json", *(["--frames", asked] if asked else []), "--models-dir", models_dir)
+    assert (result.exit_code, display.closed) == (0, True), result.stderr
+    assert display.frames == figures(result)["frames"] == (asked or 12)
 
 
 def test_with_force_a_film_is_written_over(models_dir: Path, video: Path, tmp_path: Path) -> None:

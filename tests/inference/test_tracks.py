@@ -1,5 +1,7 @@
 """Tracks: things keep their numbers while they move and while they are out of sight, and labels stop to flicker."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,27 @@ CUP, BOWL = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.4, 0.3])
 def at(*places: float) -> np.ndarray:
     """A box of a tenth of the frame at each place."""
     return np.array([[place, 0.4, place + 0.1, 0.5] for place in places])
+
+
+def path(way: str, frame: int) -> np.ndarray:
+    """Where a thing is on the 20 frames before it is hidden, and would be later."""
+    left, top, right, bottom = {
+        "still": (0.3, 0.4, 0.5, 0.6),
+        "moving": (0.1 + 0.015 * frame, 0.4, 0.25 + 0.015 * frame, 0.6),
+        "falling": (0.3, 0.02 * frame, 0.4, 0.15 + 0.02 * frame),
+        "leaving": (0.6 + 0.018 * frame, 0.4, min(1.0, 0.8 + 0.018 * frame), 0.6),
+        "shrinking": (0.5 - 0.3 * 0.93**frame, 0.5 - 0.3 * 0.93**frame, 0.5, 0.5),
+        "growing": (0.5 - 0.1 * 1.07**frame, 0.5 - 0.1 * 1.07**frame, 0.5, 0.5),
+    }[way]
+    return np.array([[left, top, right, bottom]])
+
+
+WAYS = ["still", "moving", "falling", "leaving", "shrinking", "growing"]
+
+
+def number_of(tracks: Tracks, box: np.ndarray) -> int:
+    """That of the only thing on the next frame."""
+    return int(tracks.update(box, CUP[None])[0][0])
 
 
 def frames(tracks: Tracks, count: int) -> None:
@@ -76,6 +99,89 @@ def test_a_thing_that_was_out_of_sight_keeps_number_and_label_until_its_track_en
         after, steady = tracks.update(at(0.3), BOWL[None])
         assert (before == after).all() == same
         assert steady[0] == pytest.approx((2 * CUP + BOWL) / 3 if same else BOWL)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("unseen", "same"), [(1, True), (5, True), (UNSEEN_FRAMES - 1, True), (UNSEEN_FRAMES, False)])
+def test_a_thing_that_comes_back_where_it_was_found_last_keeps_its_number(way: str, unseen: int, same: bool) -> None:
+    tracks = Tracks()
+    before = {number_of(tracks, path(way, frame)) for frame in range(20)}
+    frames(tracks, unseen)
+    assert len(before) == 1
+    assert (number_of(tracks, path(way, 19)) in before) == same
+
+
+@pytest.mark.parametrize("way", ["moving", "falling"])
+@pytest.mark.parametrize(("unseen", "same"), [(5, True), (24, True), (UNSEEN_FRAMES - 1, True), (UNSEEN_FRAMES, False)])
+def test_a_thing_that_moved_on_while_it_was_hidden_keeps_its_number(way: str, unseen: int, same: bool) -> None:
+    tracks = Tracks()
+    before = {number_of(tracks, path(way, frame)) for frame in range(20)}
+    frames(tracks, unseen)
+    assert (number_of(tracks, path(way, 20 + unseen)) in before) == same
+
+
+def test_a_thing_may_be_hidden_as_often_as_it_likes() -> None:
+    tracks, numbers = Tracks(), set()
+    for _ in range(5):
+        numbers |= {number_of(tracks, at(0.3)) for _ in range(2)}
+        frames(tracks, UNSEEN_FRAMES - 1)
+    assert len(numbers) == 1
+
+
+@pytest.mark.parametrize("reach", [0.1, 1.0])
+def test_what_passes_in_front_of_a_hidden_thing_takes_neither_its_number_nor_its_place(reach: float) -> None:
+    """A cup at 0.4 that is not found while a hand is so near."""
+    tracks, hand, known = Tracks(), set(), np.stack([CUP, BOWL])
+    cup = {number_of(tracks, at(0.4)) for _ in range(5)}
+    for step in range(25):
+        place = 0.1 + 0.025 * step
+        boxes = at(place) if abs(place - 0.4) < reach else at(place, 0.4)
+        numbers, _ = tracks.update(boxes, known[: len(boxes)])
+        hand.add(int(numbers[0]))
+    assert len(hand) == 1 and not hand & cup
+    assert number_of(tracks, at(0.4)) in cup
+
+
+@pytest.mark.parametrize("apart", [0.03, 0.06, 0.11])
+def test_near_things_do_not_change_numbers_while_one_of_them_is_hidden(apart: float) -> None:
+    """Side by side, or one half behind the other, at one speed: where one was the other is a few frames later."""
+    for speed in (0.0, 0.01, 0.015):
+        for missed in (0, 1):
+            tracks, known = Tracks(), [CUP, BOWL]
+            for step in range(20):
+                both = at(0.1 + speed * step, 0.1 + speed * step + apart)
+                first, _ = tracks.update(both, np.stack(known))
+            for step in range(20, 28):
+                both = at(0.1 + speed * step, 0.1 + speed * step + apart)
+                seen, _ = tracks.update(both[[1 - missed]], CUP[None])
+                assert seen[0] == first[1 - missed], (speed, missed, step)
+            numbers, _ = tracks.update(at(0.1 + speed * 28, 0.1 + speed * 28 + apart), np.stack(known))
+            assert numbers.tolist() == first.tolist(), (speed, missed)
+
+
+def test_two_things_that_cross_keep_their_numbers() -> None:
+    tracks, known = Tracks(), np.stack([CUP, BOWL])
+    seen = []
+    for step in range(40):
+        left, right = 0.1 + 0.015 * step, 0.7 - 0.015 * step
+        boxes = np.array([[left, 0.4, left + 0.15, 0.6], [right, 0.42, right + 0.12, 0.62]])
+        if abs(left - right) < 0.05:  # the first is in front of the other
+            boxes = boxes[:1]
+        seen.append(tracks.update(boxes, known[: len(boxes)])[0].tolist())
+    assert seen[0] == seen[-1] and {len(each) for each in seen} == {1, 2}
+    assert {each[0] for each in seen} == {seen[0][0]}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_log_is_left_alone(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Thirty lines a second were in it of a box whose corners had changed places, while another thing was seen."""
+    caplog.set_level(logging.DEBUG)
+    tracks, known = Tracks(), np.stack([CUP, BOWL])
+    for frame in range(20):
+        tracks.update(np.vstack([at(0.8), path(way, frame)]), known)
+    for _ in range(UNSEEN_FRAMES):
+        tracks.update(at(0.8), known[:1])
+    assert caplog.records == []
 
 
 def test_what_ended_is_forgotten_and_what_was_seen_once_ends_soon() -> None:

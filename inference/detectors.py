@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from contract.transform import TransformSpec
 from inference.artefacts import ArtefactStore, Variant
+from inference.catalogue import BY_NAME
 from inference.choice import ModelMissing, ModelUnknown, usable, why_missing
 
 
@@ -108,12 +109,14 @@ DEFAULT_DETECTOR = _PUBLISHED[0].name
 
 def resolve_detector(store: ArtefactStore, name: str | None = None, device: str = "CPU") -> Variant:
     """The detector meant by a name or, without one, the first of those with published weights that is here for the
-    device. Raises ModelUnknown, or ModelMissing with the reason and the command that adds it.
+    device. A name of neither catalogue means what somebody puts into a folder of the store.
+
+    Raises ModelUnknown, or ModelMissing with the reason and the command that adds it.
     """
     published = [detector.name for detector in _PUBLISHED]
     if name is None:
         name = next((found for found in published if usable(store, found, device)), DEFAULT_DETECTOR)
-    if name not in DETECTORS_BY_NAME:
+    if name not in DETECTORS_BY_NAME and (name in BY_NAME or not (store.root / name).is_dir()):
         known = ", ".join(published)
         raise ModelUnknown(f"There is no detector {name!r:.60}. Known detectors: {known}.")
     built = usable(store, name, device)

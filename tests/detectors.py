@@ -17,9 +17,9 @@ from tests import pictures
 
 SEEDED = HubSource("seeded", "seed 9", "", licence="none")
 SIDE = 96
-FAKE_DETECTOR = "rtdetr_r18-seeded"
-"""The name that the fake goes by: a store has nothing better under it, and it is used only where it is asked for, by
-NINEFOLD_DETECTOR or --detector."""
+FAKE_DETECTOR = "fake-detector"
+"""The name that the fake goes by, on the page too. It is used only where it is asked for, by NINEFOLD_DETECTOR or
+--detector."""
 
 TINY_RTDETR = Detector(
     name="tiny-rtdetr-seeded",

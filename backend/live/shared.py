@@ -154,7 +154,7 @@ def _why_not_there(library: str, name: str, file: str) -> str | None:
 
 
 def _no_detector(why: str) -> ApiError:
-    return ApiError(409, "model_missing", f"{why.rstrip('.')}. mode=classify works.")
+    return ApiError(409, "model_missing", f"{why.rstrip('.')}. What a frame shows can be told without one.")
 
 
 def _no_filter(why: str) -> ApiError:

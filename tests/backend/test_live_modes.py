@@ -65,6 +65,7 @@ def side_by_side() -> bytes:
 def own_dir(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with efficientnet_lite0 that detectors may be put into."""
     folder = tmp_path_factory.mktemp("models")
+    (folder / FAKE_DETECTOR).mkdir()
     (folder / "efficientnet_lite0").symlink_to(models_dir / "efficientnet_lite0")
     return folder
 
@@ -361,7 +362,7 @@ def test_a_page_asks_once_what_may_be_chosen(
         assert server.client.get("/v1/live/modes").json()["error"]["code"] == "draining"
         server.app.state.draining = False
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with serve(models_dir, threads=1) as server:
+    with serve(models_dir, threads=1, detector="rtdetr_r18") as server:
         told = server.client.get("/v1/live/modes").json()
         assert told["modes"]["classify"] is None
         for query, found in (
@@ -391,7 +392,7 @@ def test_without_a_detector_the_words_are_those_of_the_choice(models_dir: Path) 
             status, code, message = refusal(server, f"?mode={mode}")
             assert (status, code) == (409, "model_missing") and message == (
                 "rtdetr_r18, which finds the things on a frame, is not here: it has not been built. "
-                "The command `ninefold models build rtdetr_r18` adds it. mode=classify works."
+                "The command `ninefold models build rtdetr_r18` adds it. What a frame shows can be told without one."
             )
     with serve(models_dir, threads=1, detector="detr_resnet50") as server:
         assert "ninefold models build detr_resnet50" in refusal(server, "?mode=detect")[2]

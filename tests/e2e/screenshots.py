@@ -27,7 +27,7 @@ from bench.zips import make_zip
 from inference.artefacts import ArtefactStore
 from inference.boxes import Detection
 from scripts.browser import find_browser
-from tests.detectors import fake_detector
+from tests.detectors import FAKE_DETECTOR, fake_detector
 from tests.e2e.harness import ARGUMENTS, CAMERA, QUIET, page_process
 from tests.e2e.live_visitor import SIZE, LiveVisitor, film
 from tests.servers import ROOT, free_port, process
@@ -79,16 +79,16 @@ def start(playwright: Playwright, *arguments: str) -> Browser:
 
 
 @contextmanager
-def studio(scratch: Path) -> Iterator[Studio]:
-    """One with the models that are there, and an evaluation where `evaluate` puts one."""
-    (scratch / "models").mkdir()
+def studio(scratch: Path, **more: str) -> Iterator[Studio]:
+    """One with the models that are there, an evaluation where `evaluate` puts one, and these settings."""
+    (scratch / "models" / FAKE_DETECTOR).mkdir(parents=True)
     for folder in (ROOT / "models").iterdir():
         if folder.is_dir() and not folder.name.startswith("."):
             (scratch / "models" / folder.name).symlink_to(folder)
     port = free_port()
     with page_process(f"http://127.0.0.1:{port}") as address, sync_playwright() as playwright:
         settings = {"NINEFOLD_PAGE_ORIGINS": address, "NINEFOLD_EVALUATION": str(scratch / "evaluation.json")}
-        with process(scratch / "models", port, **settings) as server:
+        with process(scratch / "models", port, **settings, **more) as server:
             server.wait_ready()
             yield Studio(playwright, scratch, address)
 
@@ -205,8 +205,9 @@ PICTURES: dict[str, Callable[[Studio], Image.Image]] = {
     "models.png": models,
     "live.png": live,
     "live-refused.png": live_refused,
-    "live-boxes.png": live_boxes,  # from here on there is a detector
 }
+BOXES = {"live-boxes.png": live_boxes}
+"""Taken beside a fake detector."""
 BATCH = "batch.png"
 
 
@@ -246,16 +247,17 @@ def save(image: Image.Image, path: Path) -> None:
 
 def main() -> None:
     """Takes those that are named, or all."""
-    known = [*PICTURES, BATCH]
+    known = [*PICTURES, *BOXES, BATCH]
     wanted = sys.argv[1:] or known
     if unknown := sorted(set(wanted) - set(known)):
         sys.exit(f"screenshots: there is no {unknown[0]}; there are {', '.join(known)}")
     expect.set_options(timeout=PATIENCE)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if set(wanted) - {BATCH}:
-        with tempfile.TemporaryDirectory() as scratch, studio(Path(scratch)) as here:
-            for name, take in PICTURES.items():
-                if name in wanted:
+    for pictures, settings in ((PICTURES, {}), (BOXES, {"NINEFOLD_DETECTOR": FAKE_DETECTOR})):
+        asked = {name: take for name, take in pictures.items() if name in wanted}
+        if asked:
+            with tempfile.TemporaryDirectory() as scratch, studio(Path(scratch), **settings) as here:
+                for name, take in asked.items():
                     save(take(here), FOLDER / name)
     if BATCH in wanted:
         save(batch(), FOLDER / BATCH)

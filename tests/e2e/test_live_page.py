@@ -122,7 +122,7 @@ def test_the_right_labels_appear_on_the_moving_picture(
 ) -> None:
     """And, once there is a detector, the boxes that it sees: a fake one, whose boxes are known."""
     port, folder = free_port(), tmp_path / "models"
-    folder.mkdir()
+    (folder / FAKE_DETECTOR).mkdir(parents=True)
     (folder / "efficientnet_lite0").symlink_to(models_dir / "efficientnet_lite0")
     with (
         page_process(f"http://127.0.0.1:{port}") as url,
@@ -147,7 +147,7 @@ def test_the_right_labels_appear_on_the_moving_picture(
             assert visitor.figure("by") == "EfficientNet-Lite0 · fp32"
             for mode in ("detect", "detect+classify"):
                 expect(visitor.page.locator(f"input[value='{mode}']")).to_be_disabled()
-            expect(visitor.page.locator(".why")).to_contain_text("ninefold models build rtdetr_r18")
+            expect(visitor.page.locator(".why")).to_contain_text(f"ninefold models build {FAKE_DETECTOR}")
             sees_the_boxes_of_a_detector(visitor, ArtefactStore(folder))
 
 

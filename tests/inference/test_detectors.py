@@ -145,7 +145,16 @@ def test_random_weights_and_fakes_answer_only_where_they_are_asked_for(fake: Art
     assert resolve_detector(store, FAKE_DETECTOR) == fake.variant
     with pytest.raises(ModelMissing):
         resolve_detector(store)
-    assert DETECTORS_BY_NAME[FAKE_DETECTOR].for_measurements_only
+    with pytest.raises(ModelUnknown):
+        resolve_detector(ArtefactStore(store.root / "empty"), FAKE_DETECTOR)
+
+
+def test_a_classifier_is_no_detector_by_being_named_one(fake: Artefact, tmp_path: Path) -> None:
+    (tmp_path / "resnet18" / "fp32").mkdir(parents=True)
+    replace(fake.card, model="resnet18", boxes=None).write(tmp_path / "resnet18" / "fp32")
+    (tmp_path / "resnet18" / "fp32" / "model.xml").touch()
+    with pytest.raises(ModelUnknown):
+        resolve_detector(ArtefactStore(tmp_path), "resnet18")
 
 
 def test_a_detector_that_is_missing_says_why_and_what_adds_it(tmp_path: Path) -> None:

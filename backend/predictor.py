@@ -23,6 +23,7 @@ from inference.boxes import Detection, check_golden_boxes
 from inference.card import BadCard
 from inference.choice import Choice, ModelMissing, choose, resolve
 from inference.classifier import Classifier, Logits, Prediction, check_golden, golden_pixels, top_k
+from inference.devices import is_cuda
 from inference.filters import Filter
 from inference.scheduler import Closed, Overloaded, Priority, Scheduler
 
@@ -59,7 +60,8 @@ class Predictor:
             queue_limit=settings.queue_images,
             memory_budget=settings.model_memory_mb * 1_000_000,
             on_inference=metrics.record_inference,
-            slow=lambda variant: bool(self.artefact(variant).card.boxes),
+            # Two calls on CUDA are there to overlap; on processors one is a lane for a second.
+            slow=lambda variant: not is_cuda(settings.device) and bool(self.artefact(variant).card.boxes),
         )
         metrics.watch(self.scheduler)
         metrics.ready.set_function(lambda: self.ready and self.scheduler.alive)

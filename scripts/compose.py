@@ -6,6 +6,7 @@ python3 -m scripts.compose up [gpu|accelerator] | down
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from scripts.refusal import AGAIN, Refusal, guarded, speak
 ROOT = Path(__file__).resolve().parent.parent
 OVERLAYS = {name: f"docker-compose.{name}.yml" for name in ("gpu", "accelerator")}
 _ANSWER_SECONDS = 20
+_LEAST_COMPOSE = (2, 24)  # whose files may name an env_file that need not be there
 _READY_SECONDS, _READY_SECONDS_ON_A_DEVICE = 180, 600
 
 
@@ -48,6 +50,10 @@ def require_docker() -> None:
         raise Refusal(f"no Docker answers here: start it, {AGAIN}; or take `make run`, which needs no Docker.")
     if not _answers("docker", "compose", "version"):
         raise Refusal(f"install Docker's Compose plugin, {AGAIN}; or take `make run`, which needs no Docker.")
+    found = _compose_version()
+    if found and found < _LEAST_COMPOSE:
+        least, here = (".".join(map(str, each)) for each in (_LEAST_COMPOSE, found))
+        raise Refusal(f"Docker's Compose plugin is {here}, and {least} or newer is needed: update it, {AGAIN}.")
 
 
 def revision() -> str:
@@ -58,6 +64,14 @@ def revision() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
+
+
+def _compose_version() -> tuple[int, ...]:
+    """Major and minor; empty where it does not say."""
+    command = ("docker", "compose", "version", "--short")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+    found = re.match(r"v?(\d+)\.(\d+)", done.stdout)
+    return tuple(int(part) for part in found.groups()) if found else ()
 
 
 def _answers(*command: str) -> bool:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from rich import box
@@ -36,6 +37,7 @@ from scripts.refusal import AGAIN, Refusal, guarded
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 CLOUD = "cloud"
+_EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared, not bound
 _BUILD_GIGABYTES = 0.5
 
 
@@ -102,7 +104,10 @@ def the_parts(places: Places, environment: Mapping[str, str]) -> list[Part]:
         "NINEFOLD_HOST": places.host,
         "NINEFOLD_PORT": str(places.api_port),
         "NINEFOLD_PAGE_ORIGINS": environment.get("NINEFOLD_PAGE_ORIGINS") or origins,
+        "NINEFOLD_CLOUD_NAMES": _and_that_of(environment, "NINEFOLD_CLOUD_NAMES", "NINEFOLD_S3_PUBLIC_ENDPOINT"),
     }
+    if places.host != _EVERYWHERE:  # there all names are good until one is given
+        common["NINEFOLD_HOSTS"] = _and_that_of(environment, "NINEFOLD_HOSTS", "NINEFOLD_PUBLIC_API_URL")
     if environment.get("NINEFOLD_BUCKET"):
         return [_api(places, common), _page(places, common)]
     common = {name: value for name, value in common.items() if not name.startswith("AWS_")} | _local_aws(places, common)
@@ -176,8 +181,14 @@ def _cloud(places: Places, environment: Mapping[str, str]) -> Part:
     )
 
 
+def _and_that_of(environment: Mapping[str, str], names: str, address: str) -> str:
+    """Names that somebody gave, and the name in the address by which browsers are told to come."""
+    named = urlsplit(environment.get(address, "")).hostname
+    return ",".join(filter(None, [environment.get(names), named]))
+
+
 def _reached(host: str) -> str:
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # compared, not bound
+    return "127.0.0.1" if host == _EVERYWHERE else host
 
 
 def ensure_model() -> None:

@@ -18,7 +18,7 @@ from backend.predictor import Predictor
 from inference import engines
 from inference.artefacts import Artefact, ArtefactStore, DamagedArtefact
 from inference.card import BadCard, Card
-from inference.choice import ModelMissing
+from inference.choice import ModelMissing, ModelUnknown
 from inference.classifier import DeviceLost, WrongAnswer
 from inference.detectors import resolve_detector
 from inference.devices import is_cuda
@@ -52,7 +52,7 @@ class SharedDetector:
         try:
             variant = resolve_detector(self._store, self._name, self._device)
             artefact = self._store.get(variant)
-        except (ModelMissing, BadCard) as error:
+        except (ModelMissing, ModelUnknown, BadCard) as error:
             raise _no_detector(str(error)) from None
         if artefact is None:
             raise _no_detector(f"{variant} has disappeared from this server.")

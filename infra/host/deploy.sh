@@ -43,6 +43,12 @@ fetch_secrets() {
             chown "$user" "$fetched/$name"
         fi
     done
+    # Whatever else is wrong with them, the server that runs follows them at once.
+    if [[ -e $fetched/keys && ! $(<"$fetched/keys") =~ ^[[:space:]]*\{.*\}[[:space:]]*$ ]]; then
+        rm -r "$fetched"
+        echo "deploy: $NINEFOLD_SECRETS/keys is no file of keys, so nothing is rolled" >&2
+        exit 1
+    fi
 }
 
 # All at once, since a server that runs follows its keys, and takes the rest when it starts. A former one that is there already
@@ -66,11 +72,13 @@ place_secrets() {
 }
 
 # put_back NAME...: what was not taken must not be what is found when the host starts again. Not keys: the server that runs
-# follows them, and one that was revoked must not become good again because something else failed.
+# follows them, and one that was revoked must not become good again because something else failed. Save where nobody put new
+# ones: without any, nothing starts.
 put_back() {
     local name path
     for name in "$@"; do
         path=$home/secrets/${secrets[$name]}
+        if [[ $name == keys && -e $path ]]; then continue; fi
         if [[ -s $former_secrets/$name ]]; then mv "$former_secrets/$name" "$path"; else rm -f "$path"; fi
     done
     rm -rf "$former_secrets"
@@ -116,8 +124,8 @@ programs
 place_secrets
 if ! roll; then
     [[ -z $former ]] || place "$home/bundles/$former"
-    put_back page sign-in tls
-    echo "deploy: the roll failed; what ran before runs on" >&2
+    put_back "${!secrets[@]}"
+    echo "deploy: the roll failed; what ran before runs on, with the keys as they are now: one that was revoked stays so" >&2
     exit 1
 fi
 rm -f "$former_secrets"/{keys,page,sign-in}

@@ -372,6 +372,17 @@ def test_a_page_asks_once_what_may_be_chosen(
             assert found == server.client.get(f"/v1/live?{query}").json()["error"], query
 
 
+def test_a_detector_whose_folder_goes_away_takes_no_other_mode_along(
+    own_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_dir / "mine").mkdir()
+    monkeypatch.setenv("NINEFOLD_DETECTOR", "mine")
+    with serve(own_dir, threads=1) as server:
+        (own_dir / "mine").rmdir()
+        told = server.client.get("/v1/live/modes").json()["modes"]
+        assert told["classify"] is None and "no detector 'mine'" in told["detect"]["message"]
+
+
 def test_asking_loads_nothing(own_dir: Path, detectors: ArtefactStore) -> None:
     with serve(own_dir, threads=1) as server:
         assert server.app

@@ -217,7 +217,7 @@ def test_the_proxy_looks_at_a_certificate_beside_the_one_that_it_made(tmp_path: 
 
 
 def test_secrets_change_together_or_not_at_all_save_that_keys_stay(host: Host) -> None:
-    """A server that runs follows its keys: new ones beside a page's old one would shut the page out."""
+    """A server that runs follows its keys, so they are not taken back: who was revoked stays out."""
     names = {"keys": "backend/keys.json", "page": "frontend/page.env", "sign-in": "frontend/secrets.toml"}
 
     def lie() -> dict[str, str]:
@@ -225,19 +225,24 @@ def test_secrets_change_together_or_not_at_all_save_that_keys_stay(host: Host) -
         return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
     for name in ("keys", "page"):
-        host.put(name, f"first {name}")
+        host.put(name, f"{{first {name}}}")
     assert host.roll().returncode == 0
     before = lie()
-    assert before == {names[name]: f"first {name}" for name in ("keys", "page")}
+    assert before == {names[name]: f"{{first {name}}}" for name in ("keys", "page")}
     for name in names:
-        host.put(name, f"second {name}")
+        host.put(name, f"{{second {name}}}")
     for name in names:
         assert host.roll(FORBIDDEN=f"/ninefold/secrets/{name}").returncode == 1
         assert lie() == before
     assert host.roll(ROLL_ENDS_WITH="1").returncode == 1
-    assert lie() == before | {names["keys"]: "second keys"}, "a revoked key must not become good again"
+    assert lie() == before | {names["keys"]: "{second keys}"}, "a revoked key must not become good again"
     assert host.roll().returncode == 0
-    assert lie() == {path: f"second {name}" for name, path in names.items()}
+    assert lie() == {path: f"{{second {name}}}" for name, path in names.items()}
+    host.put("keys", "{cut o")
+    assert host.roll().returncode == 1 and lie()[names["keys"]] == "{second keys}"
+    (host.parameters / "keys").unlink()
+    assert host.roll(ROLL_ENDS_WITH="1").returncode == 1
+    assert lie()[names["keys"]] == "{second keys}", "without keys nothing would start"
 
 
 def test_after_a_roll_that_was_killed_the_secrets_before_it_are_what_comes_back(host: Host) -> None:

@@ -42,6 +42,12 @@ def test_without_docker_it_is_one_sentence_that_says_what_to_do(tmp_path: Path, 
     assert why in done.stderr and "`make run`, which needs no Docker" in done.stderr
 
 
+def test_a_compose_that_cannot_read_the_files_is_refused_in_words(tmp_path: Path) -> None:
+    done = compose(tmp_path, 'test "$3" != --short || echo 2.21.3', "up")
+    assert (done.returncode, done.stdout) == (1, "") and "Compose plugin is 2.21, and 2.24 or newer" in done.stderr
+    assert compose(tmp_path, 'test "$3" != --short || echo v2.24.0-desktop.1', "up").returncode == 0
+
+
 def test_up_names_the_page_and_down_takes_the_data_along(tmp_path: Path) -> None:
     environment = {"NINEFOLD_PAGE_PORT": "8600", "NINEFOLD_REVISION": "abc", "COMPOSE_FILE": "/of/another/place.yml"}
     up = compose(tmp_path, "exit 0", "up", **environment)

@@ -255,6 +255,19 @@ def test_who_names_a_bucket_keeps_it_and_gets_no_cloud() -> None:
         assert part.env["NINEFOLD_PAGE_ORIGINS"] == "http://127.0.0.1:8501,http://localhost:8501"
 
 
+def test_the_name_by_which_browsers_are_told_to_come_is_one_that_is_known() -> None:
+    own = {
+        "NINEFOLD_HOST": "192.168.1.5",
+        "NINEFOLD_HOSTS": "other",
+        "NINEFOLD_PUBLIC_API_URL": "http://box.local:8000",
+        "NINEFOLD_S3_PUBLIC_ENDPOINT": "http://box.local:9000",
+    }
+    api, _, cloud = the_parts(read_places(own), own)
+    assert (api.env["NINEFOLD_HOSTS"], cloud.env["NINEFOLD_CLOUD_NAMES"]) == ("other,box.local", "box.local")
+    everywhere = own | {"NINEFOLD_HOST": "0.0.0.0", "NINEFOLD_HOSTS": ""}
+    assert not the_parts(read_places(everywhere), everywhere)[0].env["NINEFOLD_HOSTS"], "all names are good there"
+
+
 def test_the_server_is_told_of_the_cloud_and_of_nothing_else_that_is_aws() -> None:
     api, page, cloud = the_parts(
         read_places({}), {"AWS_PROFILE": "me", "AWS_ENDPOINT_URL": "http://else", "NO_PROXY": "b"}

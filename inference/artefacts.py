@@ -164,6 +164,8 @@ def _alone(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
                 raise
         yield
     finally:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # closing alone leaves it to a process that was forked meanwhile
         os.close(handle)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
@@ -108,3 +109,15 @@ def test_what_is_imported_is_pinned_and_not_there_by_luck(package: str) -> None:
     wanted |= {name for name, whole in PART_OF.items() if whole in wanted}
     missing = {name for name, packages in brought_by.items() if not packages & wanted and name not in wanted}
     assert not {name for name in missing if not name.startswith("mypy_boto3")}  # for the type checker alone
+
+
+def test_nothing_is_reported_to_the_makers_of_libraries() -> None:
+    """OpenVINO's converter and NNCF would, and fork the process for it."""
+    asked = (
+        "import sys, modelzoo.convert, modelzoo.quantize, nncf, openvino.tools.ovc.utils as utils; "
+        "import nncf.telemetry.wrapper as wrapper; "
+        "print([name for name, module in sys.modules.items() if 'openvino_telemetry' in name and module], "
+        "utils.tm.__name__, type(wrapper.telemetry).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "openvino.tools.ovc.telemetry_stub", "MagicMock"]

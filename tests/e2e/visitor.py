@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,18 @@ class Visitor:
         self.page.get_by_role("button", name=label, exact=True).click()
 
     def snap(self) -> None:
-        """Takes a picture once the camera shows something."""
-        self.page.wait_for_function("document.querySelector('.st-key-camera-box video')?.readyState >= 2")
-        self.press("Take Photo")
+        """Takes a picture once the camera shows something; again if that came to nothing.
+
+        After each picture the page puts another camera in place, and a press on the one that goes is lost.
+        """
+        cards = self.page.locator("[class*='st-key-card-']")
+        before = cards.count()
+        for _ in range(3):
+            self.page.wait_for_function("document.querySelector('.st-key-camera-box video')?.readyState >= 2")
+            self.press("Take Photo")
+            with suppress(AssertionError):
+                expect(cards).not_to_have_count(before, timeout=10_000)
+                return
 
     def remove(self, name: str) -> None:
         """Presses the remove button of one card."""

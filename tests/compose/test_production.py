@@ -36,13 +36,13 @@ HEADERS = {
 
 def test_without_a_key_there_is_health_and_nothing_else(site: Site) -> None:
     with site.client() as nobody, site.client("nf_00000000_wrong") as stranger:
-        for path in ("/healthz", "/readyz"):
+        for path in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"):
             assert nobody.get(path).status_code == 200
         for client in (nobody, stranger):
             for path in ("/v1/models", "/v1/batches", "/v1/batches/any", "/docs", "/openapi.json"):
                 refused = client.get(path)
                 assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unauthorized"), path
-            for path in ("/v2", "/v2/health/ready", "/v2/anything"):
+            for path in ("/v2", "/v2/health", "/v2/health/anything", "/v2/models/resnet18-seeded", "/v2/anything"):
                 assert client.get(path).status_code == 401, path
             # Refused before the picture has come: the answer must arrive all the same, each time.
             assert {client.post("/v1/predict", files=KOALA).status_code for _ in range(40)} == {401}

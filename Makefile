@@ -19,9 +19,9 @@ up: ## the same in containers: build the images, start them, wait until they are
 down: ## end what `up` started; its uploads and results are gone then
 	@python3 -m scripts.compose down
 
-test: ## all tests, with coverage; some of them: make test ARGS="-k words"
+test: ## all tests; some of them: make test ARGS="-k words"; with coverage, which takes longer: ARGS=--cov
 	@scripts/setup.sh test
-	@$(PYTHON_HERE) -m pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+	@$(PYTHON_HERE) -m pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-compose: ## the tests that need Docker: the journey in containers, the production overlay, rolling updates
 	@scripts/setup.sh test

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,10 +25,11 @@ def models_dir() -> Path:
     """A folder with efficientnet_lite0 and resnet18-seeded in fp32, not to be written to."""
     folder = CACHE / _sources()
     store = ArtefactStore(folder)
-    with alone(Path(__file__), "Another process of the tests builds the models; waiting for it …"):
+    with _alone(folder):
         missing = [name for name in MODELS if not store.precisions(name)]
         if missing:
-            _build(store, missing)
+            _clear(but=folder.name)
+            _ninefold("models", "build", *missing, "--models-dir", str(folder))
     return folder
 
 
@@ -33,14 +37,10 @@ def models_dir() -> Path:
 def int8_dir(models_dir: Path) -> Path:
     """A folder with efficientnet_lite0 in fp32 and in int8, as the real build makes it; not to be written to."""
     folder = CACHE / f"{models_dir.name}-int8"
-    with alone(Path(__file__), "Another process of the tests makes int8; waiting for it …"):
+    with _alone(folder):
         if not ArtefactStore(folder).get(Variant("efficientnet_lite0", "int8")):
-            from inference.catalogue import BY_NAME
-            from modelzoo.photographs import bundled
-            from modelzoo.quantize import quantize
-
             shutil.copytree(models_dir / "efficientnet_lite0", folder / "efficientnet_lite0", dirs_exist_ok=True)
-            quantize(BY_NAME["efficientnet_lite0"], ArtefactStore(folder), bundled())
+            _ninefold("models", "quantize", "efficientnet_lite0", "--models-dir", str(folder))
     return folder
 
 
@@ -48,14 +48,9 @@ def int8_dir(models_dir: Path) -> Path:
 def zoo_dir(models_dir: Path) -> Path:
     """A folder with the other architectures, seeded, in fp32, built by one command; not to be written to."""
     folder = CACHE / f"{models_dir.name}-zoo"
-    with alone(Path(__file__), "Another process of the tests builds the other models; waiting for it …"):
+    with _alone(folder):
         if not all(ArtefactStore(folder).precisions(name) for name in ZOO):
-            from typer.testing import CliRunner
-
-            from cli.main import app
-
-            done = CliRunner().invoke(app, ["models", "build", *ZOO, "--models-dir", str(folder)])
-            assert done.exit_code == 0 and "4 of 4 models are there." in done.stderr, done.stderr
+            assert "4 of 4 models are there." in _ninefold("models", "build", *ZOO, "--models-dir", str(folder))
     return folder
 
 
@@ -64,7 +59,7 @@ def cuda_dir(models_dir: Path) -> Path:
     """A folder with both models as they are built for CUDA, and one in fp16 as well; not to be written to."""
     folder = CACHE / f"{models_dir.name}-cuda"
     store = ArtefactStore(folder)
-    with alone(Path(__file__), "Another process of the tests builds for CUDA; waiting for it …"):
+    with _alone(folder):
         if not store.get(Variant("resnet18-seeded", "fp16")):
             from inference.catalogue import BY_NAME
             from modelzoo.build import build
@@ -96,15 +91,25 @@ def seeded(store: ArtefactStore) -> Artefact:
     return artefact
 
 
-def _build(store: ArtefactStore, names: list[str]) -> None:
-    from inference.catalogue import BY_NAME
-    from modelzoo.build import build
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """So that of two workers one makes what is in the folder, and the other waits for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return alone(folder, f"Another process of the tests makes {folder.name}; waiting for it …")
 
+
+def _ninefold(*arguments: str) -> str:
+    """Runs the command in a process of its own: its memory goes with it, and nobody counts its lines. What it says."""
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def _clear(but: str) -> None:
+    """Removes what was built of other sources."""
     for old in CACHE.glob("*"):
-        if not old.name.startswith(store.root.name):
+        if not old.name.startswith(but):
             shutil.rmtree(old)
-    for name in names:
-        build(BY_NAME[name], store)
 
 
 def _sources() -> str:

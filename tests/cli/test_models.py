@@ -19,6 +19,7 @@ from inference.card import FileEntry
 from inference.catalogue import CATALOGUE
 from inference.choice import is_built
 from inference.devices import PROGRAM_NAME
+from tests import tiny
 from tests.detectors import fake_detector
 from tests.servers import ROOT, free_port
 
@@ -187,7 +188,10 @@ def test_what_is_no_device_is_refused(tmp_path: Path) -> None:
         assert refused.exit_code == 2 and "is no device" in refused.stderr
 
 
-def test_fp32_that_cannot_be_read_is_one_sentence_and_built_anew(models_dir: Path, tmp_path: Path) -> None:
+def test_fp32_that_cannot_be_read_is_one_sentence_and_built_anew(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelzoo.build.build_network", tiny.build_network)
     shutil.copytree(models_dir / "resnet18-seeded", tmp_path / "resnet18-seeded")
     (tmp_path / "resnet18-seeded" / "fp32" / "card.json").write_text("{")
     where = ["--models-dir", str(tmp_path)]

@@ -140,7 +140,7 @@ def test_sizes_behind_the_data_are_taken_from_the_directory() -> None:
 
 def test_more_than_65535_entries_without_zip64_are_all_found() -> None:
     """The count has sixteen bits; a Mac's zips wrap around."""
-    assert len(directory(zips.many(70_000))) == 70_000
+    assert len(directory(zips.many(65_600))) == 65_600
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,7 @@ def test_rubbish_behind_the_end_and_in_front_of_the_directory_is_passed_over() -
 # -- how it is read ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["wrapped", "zip64"])
-@pytest.mark.parametrize("prefix", [b"", b"#!/bin/sh\n"], ids=["", "prefixed"])
+@pytest.mark.parametrize(("wide", "prefix"), [(False, b"#!/bin/sh\n"), (True, b"")], ids=["wrapped", "zip64"])
 def test_a_directory_of_100_000_entries_takes_three_requests(wide: bool, prefix: bytes) -> None:
     data = zips.many(100_000, bytes(100), wide=wide, prefix=prefix)
     read = Ranges(data)
@@ -264,11 +263,11 @@ def test_a_zip_cut_short_right_behind_a_zip_that_it_holds_is_not_taken_for_that_
         assert refusal(data[:cut]).code == "truncated_zip"
 
 
-def test_one_entry_too_many_is_refused_and_one_fewer_is_not() -> None:
+def test_one_entry_too_many_is_refused() -> None:
+    """One fewer is read above, as zip64 and wrapped."""
     bad = refusal(zips.many(100_001, wide=True))
     assert bad.code == "too_many_entries" and "100,001" in bad.message and "100,000" in bad.message
     assert refusal(zips.many(100_001)).code == "too_many_entries"
-    assert len(directory(zips.many(100_000, wide=True))) == 100_000
 
 
 def test_a_count_that_lies_does_not_let_more_entries_in() -> None:

@@ -22,6 +22,7 @@ from tempfile import mkdtemp
 
 from inference.card import CARD_NAME, BadCard, Card, read_card
 from inference.catalogue import CATALOGUE, PRECISIONS
+from inference.devices import PROGRAM_NAME
 
 MISSING_NAME = "missing.json"
 _NEW, _FORMER = "new", "former"
@@ -76,10 +77,13 @@ class Artefact:
         for name, entry in self.card.files.items():
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != entry.sha256:
-                raise DamagedArtefact(
-                    f"{path} is not the file that its card describes. "
-                    f"Make it anew: ninefold models {_command(self.variant)} --force"
-                )
+                raise DamagedArtefact(f"{path} is not the file that its card describes. Make it anew: {self.remake}")
+
+    @property
+    def remake(self) -> str:
+        """The command that makes it anew, for CUDA as well if it is there for that."""
+        device = " --device CUDA" if PROGRAM_NAME in self.card.files else ""
+        return f"ninefold models {_command(self.variant)}{device} --force"
 
 
 class ArtefactStore:

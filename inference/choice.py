@@ -136,7 +136,9 @@ def made_of(artefact: Artefact, fp32: Artefact) -> bool:
 def why_missing(store: ArtefactStore, model: str, device: str = "CPU") -> str:
     """Why nothing of the model can be used on the device, in words, with the command that adds it."""
     reason, precision = store.why_missing(model) or "it has not been built", "fp32"
-    if store.precisions(model):
+    if store.precisions(model) and not store.of(model):
+        reason = "its card cannot be read"
+    elif store.precisions(model):
         reason = f"what is there was not made{_for(device)}"
         if not has_float32(device):
             reason, precision = f"{reason}, which has no float32", "int8" if is_built(store, model, device) else "fp32"

@@ -62,31 +62,38 @@ def bundled() -> Photographs:
 
 
 def from_folder(folder: Path) -> Photographs:
-    """Every picture below `folder`: three of four to calibrate on, one to judge by. Raises NoPhotographs."""
+    """Every picture below `folder`: three of four to calibrate on, one to judge by. Raises NoPhotographs.
+
+    Neither is in the order of names: `crops` may want the first few alone, and a folder is often one per class.
+    """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
     if len(files) < _LEAST_OWN:
         raise NoPhotographs(
             f"{folder} has {len(files)} pictures; at least {_LEAST_OWN} are needed, some hundreds are good"
         )
-    gate = drawn(files, folder, len(files) // 4)
-    return Photographs(
-        tuple(path for path in files if path not in gate), tuple(sorted(gate)), "photographs of the operator's own"
-    )
+    mixed, judges = _mixed(files, folder), len(files) // 4
+    return Photographs(mixed[judges:], mixed[:judges], "photographs of the operator's own")
 
 
 def drawn(files: Iterable[Path], folder: Path, count: int) -> frozenset[Path]:
     """`count` of the files, chosen by a hash of each name below `folder`: one file more moves at most one other."""
+    return frozenset(_mixed(files, folder)[:count])
+
+
+def _mixed(files: Iterable[Path], folder: Path) -> tuple[Path, ...]:
+    """By a hash of each name below `folder`: any first part of it is a fair sample, and always the same one."""
 
     def key(path: Path) -> bytes:
         return hashlib.sha256(os.fsencode(os.path.relpath(path, folder))).digest()
 
-    return frozenset(sorted(files, key=key)[:count])
+    return tuple(sorted(files, key=key))
 
 
 def crops(files: Sequence[Path], count: int, spec: TransformSpec, *, least: float, seed: int) -> Pixels:
     """uint8[count,H,W,3]: parts of the pictures in turn, at random places, half of them mirrored; always the same ones.
 
-    A part has between `least` and all of the picture's area, and the network's shape. Raises NoPhotographs.
+    Of more pictures than `count` only the first give one. A part has between `least` and all of the picture's area,
+    and the network's shape. Raises NoPhotographs.
     """
     random = np.random.default_rng(seed)
     made: list[np.ndarray] = []

@@ -83,7 +83,7 @@ def _check_same(source: Artefact, weights: Weights | None) -> None:
     if weights is not None and weights.sha256 != source.card.origin.sha256:
         raise ModelMissing(
             f"{source.variant} was made of other weights than {weights.path}. "
-            f"The command `ninefold models build {source.card.model} --force` makes it anew."
+            f"The command `{source.remake}` makes it anew."
         )
 
 

@@ -55,12 +55,13 @@ def quantize(
     """
     source = fp32_of(store, model)
     spec = source.card.transform
-    say(f"Calibrating int8 on {calibration_crops} crops of {len(photographs.calibration)} {photographs.source} …")
+    used = min(calibration_crops, len(photographs.calibration))
+    about = f"{calibration_crops} crops of {used} {photographs.source}"
+    say(f"Calibrating int8 on {about} …")
     sample = crops(photographs.calibration, calibration_crops, spec, least=_LEAST_TO_CALIBRATE, seed=0)
     network = quantized(source, sample, model.float_layers)
-    say(f"Comparing it with fp32 on {gate_crops} crops of {len(photographs.gate)} others …")
+    say(f"Comparing it with fp32 on {gate_crops} crops of {min(gate_crops, len(photographs.gate))} others …")
     judged = crops(photographs.gate, gate_crops, spec, least=_LEAST_TO_JUDGE, seed=1)
-    about = f"{calibration_crops} crops of {len(photographs.calibration)} {photographs.source}"
     return _publish(store, source, "int8", lambda folder: save_ir(network, folder / MODEL_NAME), judged, about)
 
 

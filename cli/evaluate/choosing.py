@@ -35,42 +35,43 @@ class Chosen:
 
 def chosen(store: ArtefactStore, models: str, precisions: str | None) -> Chosen:
     """The variants meant by `--models` and `--precisions`. Raises ModelUnknown."""
-    wanted = _names(precisions) if precisions else PRECISIONS
-    for precision in wanted:
+    named = set(_names(precisions)) if precisions else set()
+    for precision in named:
         _known(precision)
     found = Chosen()
-    for model, asked in _asked(store, models, wanted):
-        _add(store, model, asked, found)
+    for model, wanted in _asked(store, models, named):
+        _add(store, model, wanted, found)
     return found
 
 
-def _asked(store: ArtefactStore, models: str, wanted: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    """Each model and the precisions that may be compared; a precision that was named must be there."""
+def _asked(store: ArtefactStore, models: str, named: set[str]) -> list[tuple[str, set[str]]]:
+    """Each model and the precisions of it that were named; none: all that are there."""
     if _names(models) == (ALL,):
         seen = [m.name for m in CATALOGUE if store.precisions(m.name) or not m.for_measurements_only]
-        return [(name, wanted) for name in seen]
+        return [(name, named) for name in seen]
     asked: dict[str, set[str]] = {}
+    whole = set()
     for each in _names(models):
         name, _, precision = each.partition(":")
         if name not in BY_NAME:
             resolve(store, name)
         if precision:
             _known(precision)
-        asked.setdefault(name, set()).update([precision] if precision else wanted)
+        asked.setdefault(name, set()).update([precision] if precision else named)
+        whole |= set() if precision or named else {name}
     if not asked:
         raise ModelUnknown("No model is named. Write --models all, or names with commas between them.")
-    return [(model.name, tuple(asked[model.name])) for model in CATALOGUE if model.name in asked]
+    return [(m.name, set() if m.name in whole else asked[m.name]) for m in CATALOGUE if m.name in asked]
 
 
-def _add(store: ArtefactStore, model: str, asked: tuple[str, ...], found: Chosen) -> None:
+def _add(store: ArtefactStore, model: str, wanted: set[str], found: Chosen) -> None:
     built = store.precisions(model)
     if not built:
         found.lacks(model, why_missing(store, model))
-    elif not set(built) & set(asked):
-        there, not_there = ", ".join(built), ", ".join(p for p in PRECISIONS if p in asked)
-        found.lacks(model, f"it has not been built in {not_there}; it is there in {there}.")
+    elif absent := [precision for precision in PRECISIONS if precision in wanted - set(built)]:
+        found.lacks(model, f"it has not been built in {', '.join(absent)}; it is there in {', '.join(built)}.")
     for precision in built:
-        if precision in asked:
+        if not wanted or precision in wanted:
             try:
                 artefact = store.get(Variant(model, precision))
             except BadCard as error:

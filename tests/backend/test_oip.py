@@ -354,6 +354,20 @@ def test_who_goes_away_takes_the_images_along(models_dir: Path) -> None:
         assert begun == given_up == [18] and server.app.state.bodies._held == 0
 
 
+def test_a_version_whose_card_cannot_be_read_is_not_ready(models_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "resnet18-seeded").symlink_to(models_dir / "resnet18-seeded")
+    damaged = tmp_path / MODEL / "fp32"
+    damaged.mkdir(parents=True)
+    for name in ("card.json", "model.xml"):
+        (damaged / name).write_text("{")
+    with serve(tmp_path, threads=1, model="resnet18-seeded") as server:
+        with InferenceServerClient(server.url.removeprefix("http://")) as client:
+            assert not client.is_model_ready(MODEL) and not client.is_model_ready(MODEL, "fp32")
+            assert client.is_model_ready("resnet18-seeded")
+        answer = server.client.get(f"/v2/models/{MODEL}/ready")
+        assert answer.status_code == 503 and "card.json" in answer.json()["error"]
+
+
 def test_errors_around_the_routes_have_the_protocols_shape(models_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     key, sent = new_key("somebody")

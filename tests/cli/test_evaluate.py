@@ -376,6 +376,16 @@ def test_what_is_not_there_is_listed_with_its_reason(int8_dir: Path) -> None:
     assert "resnet18-seeded" not in {each.model for each in chosen(ArtefactStore(int8_dir), "all", None).missing}
 
 
+def test_a_named_precision_that_is_not_there_is_listed_beside_those_that_are(int8_dir: Path) -> None:
+    for models, precisions in ((f"{MODEL}:int8,{MODEL}:pruned", None), (MODEL, "int8,pruned")):
+        found = chosen(ArtefactStore(int8_dir), models, precisions)
+        assert [str(each.variant) for each in found.artefacts] == [f"{MODEL} int8"]
+        assert [each.reason for each in found.missing] == [
+            "it has not been built in pruned; it is there in fp32, int8."
+        ]
+    assert not chosen(ArtefactStore(int8_dir), f"{MODEL}:int8,{MODEL}", None).missing
+
+
 def test_a_variant_that_cannot_answer_is_missing_and_the_others_are_compared(
     data: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

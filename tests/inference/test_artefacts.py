@@ -4,13 +4,15 @@ import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from inference.artefacts import Artefact, ArtefactStore, Variant
+from inference.artefacts import Artefact, ArtefactStore, DamagedArtefact, Variant
 from inference.card import BadCard, read_card
 from inference.choice import ModelMissing, ModelUnknown, choose, resolve
+from inference.devices import PROGRAM_NAME
 
 ROOT = Path(__file__).parents[2]
 LITE = Variant("efficientnet_lite0", "fp32")
@@ -47,6 +49,17 @@ def test_a_damaged_card_says_what_to_do(damage: str, tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text(damage)
     with pytest.raises(BadCard, match="Build the model anew"):
         read_card(tmp_path)
+
+
+def test_what_was_damaged_is_made_anew_for_the_devices_it_was_there_for(efficientnet: Artefact, tmp_path: Path) -> None:
+    artefact = copied(efficientnet, tmp_path, LITE.model).get(LITE)
+    assert artefact is not None and artefact.remake == "ninefold models build efficientnet_lite0 --force"
+    (artefact.folder / "model.bin").write_bytes(b"half")
+    with pytest.raises(DamagedArtefact, match="anew: ninefold models build efficientnet_lite0 --force"):
+        artefact.verify()
+    program = {PROGRAM_NAME: next(iter(artefact.card.files.values()))}
+    for_cuda = replace(artefact, card=replace(artefact.card, files=artefact.card.files | program))
+    assert for_cuda.remake == "ninefold models build efficientnet_lite0 --device CUDA --force"
 
 
 def test_a_store_lists_what_is_readable(efficientnet: Artefact, tmp_path: Path) -> None:

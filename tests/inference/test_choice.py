@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inference.artefacts import ArtefactStore, Variant
-from inference.choice import ModelMissing, choose, is_built, resolve, usable
+from inference.choice import ModelMissing, choose, is_built, resolve, usable, why_missing
 from inference.devices import MODEL_NAME, PROGRAM_NAME, is_a_name
 
 MODEL = "efficientnet_lite0"
@@ -119,6 +119,14 @@ def test_without_a_program_there_is_nothing_for_cuda_and_the_command_is_said(own
         choose(own, device="CUDA")
     for_cuda(own, "fp32")
     assert is_built(own, MODEL, "CUDA")
+
+
+def test_a_card_that_cannot_be_read_is_the_reason_and_what_was_made_for_another_device_is_not(
+    own: ArtefactStore,
+) -> None:
+    assert "was not made for CUDA" in why_missing(own, MODEL, "CUDA")
+    (own.root / MODEL / "fp32" / "card.json").write_text("{")
+    assert why_missing(own, MODEL).startswith("its card cannot be read. The command `ninefold models build")
 
 
 def test_a_model_without_fp32_that_can_be_read_is_not_built(own: ArtefactStore) -> None:

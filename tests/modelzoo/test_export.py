@@ -12,13 +12,14 @@ import time
 import types
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import openvino as ov
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cli.main import app
@@ -316,6 +317,12 @@ def test_what_the_documentation_shows_works(
     ours = to_pixels(Path("koala.jpg").read_bytes(), SPEC)
     assert np.abs(pixels[0].astype(int) - ours).mean() < 0.5
     assert "koala" in capsys.readouterr().out
+    of_800 = "koala-1200x800.png"  # 232 / 800 * 800 is a little less than 232
+    Image.open("koala.jpg").convert("RGB").resize((1200, 800)).save(of_800)
+    pixels_of: Any = scope["pixels_of"]
+    theirs = pixels_of(of_800, {"resize": 232, "crop": 224, "interpolation": "bilinear"})
+    ours = to_pixels(Path(of_800).read_bytes(), TransformSpec(resize=232))
+    assert np.abs(theirs.astype(int) - ours).max() <= 2
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # Neuron's files are TorchScript

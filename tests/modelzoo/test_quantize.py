@@ -145,6 +145,19 @@ def test_a_folder_with_few_pictures_or_a_broken_one_is_refused_in_words(tmp_path
         crops(photographs.calibration, 12, SPEC, least=0.5, seed=0)
 
 
+def test_of_more_pictures_than_are_wanted_all_classes_have_their_share(tmp_path: Path) -> None:
+    for number in range(10):
+        _folder(tmp_path / f"n{number}", 12)
+    photographs = from_folder(tmp_path)
+    assert (len(photographs.calibration), len(photographs.gate)) == (90, 30)
+    assert not set(photographs.calibration) & set(photographs.gate)
+    for files, few in ((photographs.calibration, 30), (photographs.gate, 15)):
+        assert len({path.parent for path in files[:few]}) > 6
+        for path in files[few:]:
+            path.unlink()
+        assert len(crops(files, few, SPEC, least=0.5, seed=0)) == few
+
+
 def _folder(path: Path, pictures: int) -> Photographs:
     path.mkdir(exist_ok=True)
     random = np.random.default_rng(0)

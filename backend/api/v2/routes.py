@@ -127,6 +127,7 @@ def _readiness(request: Request, model: str, version: str | None) -> dict[str, A
     predictor = _ready(request)
     try:
         variant = predictor.resolve(model, version)
+        predictor.artefact(variant)  # a card that cannot be read is no version that is ready
     except ModelMissing as missing:
         raise ApiError(503, "model_missing", str(missing)) from missing
     return {"name": variant.model, "version": variant.precision, "ready": True}

@@ -66,8 +66,9 @@ class Desk:
         if not afresh and self.clock() - self._looked < LOOK_EVERY:
             return
         if self._token and self.clock() >= self._token.until:
-            self._token = None
-            self.changes += 1  # what the browser was handed is over soon: drawn anew, it gets others
+            before, self._token = self._token, self.batches.tokens.upload(self._token)
+            if self._token.words != before.words:
+                self.changes += 1  # what the browser was handed is over soon: drawn anew, it gets this one
         if self.selected and self.batches.tokens.is_over(self.selected):
             self.changes += 1
         try:

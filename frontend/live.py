@@ -48,8 +48,9 @@ class Live:
     def look(self, origin: str) -> None:
         """Looks what is offered to a page of that origin, unless that was done a moment ago. Never raises."""
         if self._token and self.clock() >= self._token.until:
-            self._token = None
-            self.changes += 1  # what the browser was handed is over soon: drawn anew, it gets another
+            before, self._token = self._token, self.tokens.live(self._token)
+            if self._token.words != before.words:
+                self.changes += 1  # what the browser was handed is over soon: drawn anew, it gets this one
         if self.clock() - self._looked < LOOK_EVERY:
             return
         self._looked = self.clock()

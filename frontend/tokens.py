@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from frontend.api import LOOK_TIMEOUT, Api, ApiError, read
@@ -13,16 +13,22 @@ __all__ = ["Token", "Tokens"]
 
 FRESH_SECONDS = 1500
 """How long one is handed out: whoever gets it last still has half an hour."""
+_GOOD_SECONDS = 3500
+"""Nearly the hour: until then one is handed out still where no other is to be had."""
+_AGAIN_SECONDS = 3
+"""After which one that was not to be had is asked for again."""
 _MOST = 200
 
 
 @dataclass(frozen=True)
 class Token:
-    """`until`: when it is time for another, by the clock of `Tokens`. No words: none is needed, or none to be had."""
+    """`until`: when it is time for another; `end`: when the server takes it no more; both by the clock of `Tokens`. No
+    words: none is needed, or none to be had."""
 
     words: str = ""
     batch: str = ""
     until: float = float("inf")
+    end: float = float("inf")
 
 
 @dataclass
@@ -35,19 +41,19 @@ class Tokens:
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def upload(self, last: Token | None) -> Token:
-        """One for the next upload: the last one while it is fresh."""
-        return last if last and self.clock() < last.until else self._ask(purpose="upload")
+        """One for the next upload: the last one while it is fresh, or good still and no other to be had."""
+        return last if last and self.clock() < last.until else self._ask(last, purpose="upload")
 
     def live(self, last: Token | None) -> Token:
-        """One for the next live connection: the last one while it is fresh."""
-        return last if last and self.clock() < last.until else self._ask(purpose="live")
+        """One for the next live connection: the last one while it is fresh, or good still and no other to be had."""
+        return last if last and self.clock() < last.until else self._ask(last, purpose="live")
 
     def results(self, batch: str) -> Token:
         """One for the results of this batch; the same for everybody who looks at them."""
         with self._lock:
             known = self._results.get(batch)
         if known is None or self.clock() >= known.until:
-            known = self._ask(purpose="results", batch=batch)
+            known = self._ask(known, purpose="results", batch=batch)
             with self._lock:
                 while len(self._results) >= _MOST:
                     del self._results[next(iter(self._results))]
@@ -60,12 +66,15 @@ class Tokens:
             known = self._results.get(batch)
         return known is not None and self.clock() >= known.until
 
-    def _ask(self, **wanted: str) -> Token:
+    def _ask(self, last: Token | None, **wanted: str) -> Token:
         if not self.api.has_key:
             return Token()
         try:
             body = self.api.send("POST", "/v1/tokens", json=wanted, timeout=LOOK_TIMEOUT)
-            return read(lambda: Token(str(body["token"]), str(body["batch"] or ""), self.clock() + FRESH_SECONDS))
+            until, end = self.clock() + FRESH_SECONDS, self.clock() + _GOOD_SECONDS
+            return read(lambda: Token(str(body["token"]), str(body["batch"] or ""), until, end))
         except ApiError as error:
-            # A server without keys says so for good; one that is away is asked again soon.
-            return Token(until=float("inf") if getattr(error, "code", "") == "keys_off" else self.clock() + 15)
+            if getattr(error, "code", "") == "keys_off":  # for good
+                return Token()
+            good = last if last and self.clock() < last.end else Token()
+            return replace(good, until=self.clock() + _AGAIN_SECONDS)

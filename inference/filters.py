@@ -62,8 +62,11 @@ class GuidedFilter:
     """OpenCV's filter, one channel after the other, on the thread that calls."""
 
     def __init__(self, spec: FilterSpec | None = None) -> None:
+        """Raises NoFilter where OpenCV has no such filter."""
         import cv2  # noqa: PLC0415  # tens of megabytes, for those who filter
 
+        if not hasattr(getattr(cv2, "ximgproc", None), "guidedFilter"):
+            raise NoFilter("OpenCV lacks its contributions; requirements/live.txt names the package that has them")
         # For the whole process: the callers are threads already, one a core.
         cv2.setNumThreads(1)
         self._cv2, self._spec = cv2, spec or FilterSpec()

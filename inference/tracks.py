@@ -47,7 +47,7 @@ class _Mean:
         self.crops += 1
         self.probabilities += (probabilities - self.probabilities) / min(self.crops, STEADY_CROPS)
         best = int(self.probabilities.argmax())
-        if self.probabilities[best] > _LEAD * self.probabilities[self.label]:
+        if self.crops == 1 or self.probabilities[best] > _LEAD * self.probabilities[self.label]:
             self.label = best
 
     def steady(self) -> npt.NDArray[np.float64]:

@@ -31,6 +31,8 @@ __all__ = ["SharedDetector", "SharedFilter", "Trackers"]
 log = structlog.get_logger()
 BAD_SECONDS = 60.0
 """How long a detector that failed is not tried again; one with another card is at once."""
+PASSING_SECONDS = 5.0
+"""How long what could not be loaded this time is not tried again: a browser that was refused asks by GET why."""
 
 
 class SharedDetector:
@@ -66,6 +68,7 @@ class SharedDetector:
         async with self._one_loads:
             artefact = self.check()
             if artefact.card != self._good:
+                self._good = None  # whatever comes of it, that one may be in memory no more
                 await self._try(artefact)
                 self._good = artefact.card
         return artefact
@@ -83,7 +86,9 @@ class SharedDetector:
             raise _no_detector(self._why_bad) from error
         except Exception as error:  # says nothing against its files: too many are open, for one
             log.exception("the detector cannot be loaded now", variant=str(artefact.variant))
-            raise _no_detector(f"{artefact.variant} could not be loaded this time: {error}") from error
+            self._bad, self._bad_until = artefact.card, monotonic() + PASSING_SECONDS
+            self._why_bad = f"{artefact.variant} could not be loaded this time: {error}"
+            raise _no_detector(self._why_bad) from error
 
 
 class SharedFilter:
@@ -93,6 +98,7 @@ class SharedFilter:
         self._device = device
         self._filter: Filter | None = None
         self._why_not: str | None = None
+        self._now = _ThisTime()
         self._one_loads = asyncio.Lock()
 
     def check(self) -> None:
@@ -100,7 +106,7 @@ class SharedFilter:
         if self._filter is not None:
             return
         needed = ("triton", "Triton", "backend-gpu") if is_cuda(self._device) else ("cv2", "OpenCV", "live")
-        why_not = self._why_not or _why_not_there(*needed)
+        why_not = self._why_not or self._now.why_not or _why_not_there(*needed)
         if why_not:
             raise _no_filter(why_not)
 
@@ -111,7 +117,7 @@ class SharedFilter:
             if self._filter is None:
                 try:
                     self._filter = await asyncio.to_thread(self._tried)
-                except (NoFilter, ImportError, AttributeError) as error:  # the last: OpenCV without its contributions
+                except (NoFilter, ImportError) as error:
                     log.exception("the filter is off")
                     self._why_not = str(error)
                     raise _no_filter(self._why_not) from error
@@ -119,7 +125,7 @@ class SharedFilter:
                     raise
                 except Exception as error:  # of OpenCV, of the driver, of the system: it may pass
                     log.exception("the filter cannot be loaded now")
-                    raise _no_filter(str(error)) from error
+                    raise _no_filter(self._now.failed(error)) from error
         return self._filter
 
     def _tried(self) -> Filter:
@@ -132,9 +138,12 @@ class SharedFilter:
 class Trackers:
     """What makes each session its tracks."""
 
+    def __init__(self) -> None:
+        self._now = _ThisTime()
+
     def check(self) -> None:
         """Imports nothing. Raises ApiError 409 where there are none."""
-        if why_not := _why_not_there("norfair", "norfair", "live"):
+        if why_not := self._now.why_not or _why_not_there("norfair", "norfair", "live"):
             raise _no_tracker(why_not)
 
     async def load(self) -> Tracks:
@@ -146,7 +155,24 @@ class Trackers:
             raise
         except Exception as error:  # also of what norfair imports
             log.exception("the tracker is off")
-            raise _no_tracker(str(error)) from error
+            raise _no_tracker(self._now.failed(error)) from error
+
+
+class _ThisTime:
+    """Why something could not be loaded, for PASSING_SECONDS: it may be another time."""
+
+    def __init__(self) -> None:
+        self._why_not = ""
+        self._until = 0.0
+
+    @property
+    def why_not(self) -> str:
+        return self._why_not if monotonic() < self._until else ""
+
+    def failed(self, error: Exception) -> str:
+        """The words, which are kept."""
+        self._why_not, self._until = str(error) or type(error).__name__, monotonic() + PASSING_SECONDS
+        return self._why_not
 
 
 def _why_not_there(library: str, name: str, file: str) -> str | None:

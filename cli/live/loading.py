@@ -38,13 +38,15 @@ class Parts:
 def load(parts: Parts, denoise: bool) -> Looking:
     """All of them, ready to answer. Raises CannotAnswer."""
     try:
-        return Looking(
-            classifier=_loaded(parts.classifier, parts.device),
-            detector=_loaded(parts.detector, parts.device),
-            denoise=engines.load_filter(device=parts.device) if denoise else None,
-        )
+        denoiser = engines.load_filter(device=parts.device) if denoise else None
+        classifier, detector = _loaded(parts.classifier, parts.device), _loaded(parts.detector, parts.device)
     except (DamagedArtefact, ModelMissing, NoFilter) as error:
         raise CannotAnswer(str(error)) from error
+    try:
+        return Looking(classifier, detector, denoiser)
+    except ImportError as error:
+        why = f"what follows things from frame to frame cannot be loaded ({error}); requirements/live.txt names norfair"
+        raise CannotAnswer(f"{why}. Without it: --mode detect") from error
 
 
 def lanes(device: str) -> int:

@@ -1,5 +1,6 @@
 // One WebSocket after the other to /v1/live: frames out, one at a time; answers in; again, after a pause, when it is lost.
 const PAUSES_S = [1, 2, 4, 8, 15, 30], ASK_MS = 10_000;
+const ANSWER_MS = 60_000;   // the server itself closes after 40 s of silence, but over a path that is dead nobody hears of it
 const STALE = 3;   // connections with a token that has run out, as after a night's sleep: the page brings another within seconds
 
 // How docs/live.md says that it ends: whether to connect again by itself, and words.
@@ -13,6 +14,7 @@ const ENDS = {
 };
 const TOO_LARGE = "The server closed the connection because a frame was larger than it takes. Choose another camera, then press Start.";
 const SILENT = "The connection was silent for too long.";
+const MUTE = "The server has not answered for a minute.";
 const LOST = "The connection was lost.";
 
 // Of a close frame: { again, words }.
@@ -44,7 +46,7 @@ async function refusal(address) {
 // `address`: a function, for its token changes. `hear`: ready(), answer(answer, ms there and back), waiting(words), over(words). Begun by connect().
 class Line {
   constructor(address, hear) {
-    Object.assign(this, { address, hear, sent: null, losses: 0, closed: false });
+    Object.assign(this, { address, hear, sent: null, losses: 0, stales: 0, closed: false });
   }
 
   get open() { return this.socket?.readyState === WebSocket.OPEN; }
@@ -61,20 +63,33 @@ class Line {
     this.socket.onclose = event => this.lost(opened ? Promise.resolve(ending(event.code, event.reason)) : refusal(address));
   }
 
-  send(frame) { this.sent = performance.now(); this.socket.send(frame); }
+  send(frame) {
+    this.sent = performance.now();
+    this.socket.send(frame);
+    this.patience = setTimeout(() => this.giveUp(), ANSWER_MS);
+  }
+
+  // Closing may take as long again, and what comes of it is no news.
+  giveUp() {
+    Object.assign(this.socket, { onmessage: null, onclose: null });
+    this.socket.close(1000);
+    this.lost({ again: true, words: MUTE });
+  }
 
   answered(text) {
     const took = performance.now() - this.sent;
+    clearTimeout(this.patience);
     this.sent = null;
-    this.losses = 0;
+    this.losses = this.stales = 0;
     this.hear.answer(JSON.parse(text), took);
   }
 
   async lost(coming) {
+    clearTimeout(this.patience);
     if (this.closed) return;
     const { again, stale, words } = await coming;
     if (this.closed) return;
-    if (!again && !(stale && this.losses < STALE)) return this.end(words);
+    if (!again && !(stale && this.stales++ < STALE)) return this.end(words);
     const seconds = PAUSES_S[Math.min(this.losses++, PAUSES_S.length - 1)];
     this.hear.waiting(`${words} Connecting again in ${seconds} s.`);
     this.timer = setTimeout(() => this.connect(), 1000 * seconds);
@@ -85,6 +100,7 @@ class Line {
   close() {
     this.closed = true;
     clearTimeout(this.timer);
+    clearTimeout(this.patience);
     this.socket?.close(1000);
   }
 }

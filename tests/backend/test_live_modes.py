@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -447,7 +448,7 @@ def test_a_detector_whose_files_are_put_back_is_tried_again(
 
 
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("the driver said no")])
-def test_what_says_nothing_against_a_detector_is_not_remembered(
+def test_what_says_nothing_against_a_detector_is_soon_forgotten(
     own_dir: Path, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     async def fails(predictor: Predictor, variant: Variant) -> Any:
@@ -456,8 +457,9 @@ def test_what_says_nothing_against_a_detector_is_not_remembered(
     with serve(own_dir, threads=1) as server:
         with monkeypatch.context() as patched:
             patched.setattr(Predictor, "try_out", fails)
-            status, code, message = refused_once(server, "?mode=detect")
+            status, code, message = refusal(server, "?mode=detect")  # by GET, too, for a moment
         assert (status, code) == (409, "model_missing") and str(error) in message
+        a_moment_later(monkeypatch)
         assert len(ask(server, "?mode=detect", KOALA)[0]["boxes"]) == 2
 
 
@@ -468,6 +470,43 @@ def test_a_detector_that_misjudges_its_golden_image_is_refused(serving: Service,
     status, code, message = refusal(serving, "?mode=detect")
     assert (status, code) == (409, "model_missing") and "on its golden image" in message
     assert f"ninefold models build {FAKE_DETECTOR} --force" in message
+
+
+@pytest.mark.parametrize("fails", ["on its golden image", "this time"])
+def test_a_good_detector_that_takes_a_bad_ones_place_answers_itself(
+    own_dir: Path, detectors: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """The same that answered before, whose files were put back."""
+    good, at_its_place = tmp_path / "good", own_dir / FAKE_DETECTOR / "fp32"
+    fake_detector(detectors, (RIGHT,), LABELS)
+    shutil.copytree(at_its_place, good)
+    with serve(own_dir, threads=1) as server, monkeypatch.context() as patched:
+        assert ask(server, "?mode=detect", KOALA)[0]["boxes"][0]["label"] == "right"
+        bad = fake_detector(detectors, (LEFT,), LABELS)
+        if fails == "this time":
+            patched.setattr(Predictor, "try_out", fails_once_loaded)
+        else:
+            expected = (Expected("left", 0, 0.9, (0.0, 0.5, 0.5, 1.0)),)
+            replace(bad.card, golden=replace(bad.card.golden, predictions=expected)).write(bad.folder)
+        assert fails in refusal(server, "?mode=detect")[2]
+        patched.undo()
+        shutil.rmtree(at_its_place)
+        shutil.copytree(good, at_its_place)
+        assert ask(server, "?mode=detect", KOALA)[0]["boxes"][0]["label"] == "right"
+
+
+TRY_OUT = Predictor.try_out
+
+
+async def fails_once_loaded(predictor: Predictor, variant: Variant) -> Any:
+    await TRY_OUT(predictor, variant)
+    raise RuntimeError("the driver said no")
+
+
+def a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what could not be loaded."""
+    later = time.monotonic() + shared.PASSING_SECONDS
+    monkeypatch.setattr(shared, "monotonic", lambda: later)
 
 
 def test_without_the_tracker_or_the_filter_it_is_said_in_words(
@@ -486,7 +525,7 @@ def test_without_the_tracker_or_the_filter_it_is_said_in_words(
         assert "labels" in ask(server, "", KOALA)[0]
 
 
-@pytest.mark.parametrize("error", [NoFilter("the device is too old"), AttributeError("cv2 has no ximgproc")])
+@pytest.mark.parametrize("error", [NoFilter("the device is too old"), ImportError("libGL.so.1: no such file")])
 def test_a_filter_that_cannot_be_loaded_is_said_in_words(
     own_dir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -504,20 +543,23 @@ def test_a_filter_that_cannot_be_loaded_is_said_in_words(
 
 @pytest.mark.parametrize("error", [RuntimeError("no stream"), OSError(24, "Too many open files"), cv2.error("no")])
 def test_a_filter_and_a_tracker_that_cannot_be_loaded_this_time_are_tried_again(
-    serving: Service, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+    own_dir: Path, detectors: ArtefactStore, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fails(**_: Any) -> Any:
         raise error
 
-    assert serving.app
-    monkeypatch.setattr(serving.app.state.looks.filter, "_filter", None)
-    for query, code in (("?filter=1", "filter_missing"), (f"?mode={BOTH}", "tracker_missing")):
+    missing = {"?filter=1": "filter_missing", f"?mode={BOTH}": "tracker_missing"}
+    with serve(own_dir, threads=1) as server:
         with monkeypatch.context() as patched:
             patched.setattr(engines, "load_filter", fails)
             patched.setattr(shared, "Tracks", fails)
-            status, said, message = refused_once(serving, query)
-        assert (status, said) == (409, code) and str(error) in message
-        assert "error" not in ask(serving, query, KOALA)[0]
+            for query, code in missing.items():
+                status, said, message = refusal(server, query)  # by GET, too, for a moment
+                assert (status, said) == (409, code) and str(error) in message
+        a_moment_later(monkeypatch)
+        for query in missing:
+            assert server.client.get(f"/v1/live{query}").status_code == 426
+            assert "error" not in ask(server, query, KOALA)[0]
 
 
 def test_who_is_let_in_while_the_server_stops_is_closed_in_words(

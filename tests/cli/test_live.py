@@ -759,6 +759,19 @@ def test_what_cannot_be_looked_at_is_refused_in_words(models_dir: Path, video: P
     assert (tmp_path / "there.mp4").read_text() == "mine"
 
 
+def test_what_is_not_installed_is_said_in_words(
+    with_detector: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(cv2, "ximgproc")
+    monkeypatch.setitem(sys.modules, "norfair", None)
+    both = ["--mode", "detect+classify", "--detector", FAKE_DETECTOR]
+    for words, why in ((["--filter"], "OpenCV lacks its contributions"), (both, "names norfair. Without it: --mode")):
+        result = ninefold(video, *words, "-o", tmp_path / "o.mp4", "--models-dir", with_detector)
+        said = result.stderr.replace("\n", " ")
+        assert result.exit_code == 2 and why in said and "requirements/live.txt" in said, result.exception
+    assert names(tmp_path) == []
+
+
 def test_a_detector_is_looked_for_on_the_device_that_computes(
     with_detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,11 @@ HELD = """() => { const devices = navigator.mediaDevices, given = devices.getUse
     devices.getUserMedia = async all => { const had = await given(all); tracks.push(...had.getTracks()); return had; };
 }"""
 OFF = "window.tracks.length && window.tracks.every(track => track.readyState === 'ended')"
+HURRY = """times => { window.unhurried ??= window.setTimeout;
+    window.setTimeout = (what, ms, ...more) => unhurried(what, ms / times, ...more); }"""
+LISTEN = """words => { window.hearing?.disconnect(); window.said = [];
+    window.hearing = new MutationObserver(() => said.push(words.textContent));
+    hearing.observe(words, { childList: true, characterData: true, subtree: true }); }"""
 HIDDEN = """hidden => { Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange")); }"""
 
@@ -83,6 +88,20 @@ def visitor(somebody: LiveVisitor, fake: FakeLive) -> LiveVisitor:
     until(lambda: fake.connected == 0, "the former test's connection is closed")
     fake.reset()
     return somebody
+
+
+@pytest.fixture
+def hurried(visitor: LiveVisitor) -> Iterator[LiveVisitor]:
+    """The same before a page that waits for nothing as long as it says: its minute is three seconds."""
+    visitor.page.evaluate(HURRY, 20)
+    visitor.page.locator(".words").evaluate(LISTEN)
+    yield visitor
+    visitor.page.evaluate(HURRY, 1)
+
+
+def has_told(hurried: LiveVisitor, words: str) -> None:
+    """Waits until the page has said that of itself, if only for a moment."""
+    until(lambda: words in hurried.page.evaluate("said"), words)
 
 
 @contextmanager
@@ -287,6 +306,32 @@ def test_a_stopping_server_is_connected_to_again(visitor: LiveVisitor, fake: Fak
     expect(visitor.labels.first).to_have_text("cup")
 
 
+def test_a_server_that_answers_no_more_is_connected_to_again(hurried: LiveVisitor, fake: FakeLive) -> None:
+    """As over a path that is dead: a TCP connection may stand for a quarter of an hour without it."""
+    hurried.start()
+    opened, fake.held = len(fake.opened), True
+    has_told(hurried, "The server has not answered for a minute. Connecting again in 1 s.")
+    fake.held = False
+    hurried.told("Live.")
+    expect(hurried.labels.first).to_have_text("cup")
+    until(lambda: fake.connected == 1, "the former is closed")
+    assert len(fake.opened) > opened
+
+
+def test_after_a_night_without_a_network_a_token_that_is_over_does_not_end_it(
+    hurried: LiveVisitor, fake: FakeLive
+) -> None:
+    hurried.start()
+    fake.shut = (503, "not_ready", "The server is starting.")
+    fake.end(1001)
+    has_told(hurried, "The server is starting. Connecting again in 30 s.")
+    fake.shut = (401, "unauthorized", "This token is over, or was never good here.")
+    has_told(hurried, "This token is over, or was never good here. Connecting again in 30 s.")
+    fake.shut = None  # the page brought another
+    hurried.told("Live.")
+    expect(hurried.labels.first).to_have_text("cup")
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "words"),
     [
@@ -315,7 +360,7 @@ def test_who_is_not_let_in_reads_why(visitor: LiveVisitor, fake: FakeLive) -> No
     visitor.told("16 live connections are open, and there may be no more. Connecting again")
     fake.shut = (401, "unauthorized", "This token is over, or was never good here.")
     visitor.told("This token is over, or was never good here. Connecting again")  # the page may bring another
-    expect(visitor.button("Start")).to_be_visible(timeout=30_000)
+    expect(visitor.button("Start")).to_be_visible(timeout=60_000)
     visitor.told("This token is over")
 
 

@@ -5,8 +5,10 @@ import pytest
 from frontend.api import Api, VariantName
 from frontend.batches import Batches
 from frontend.desk import Desk
+from frontend.tokens import FRESH_SECONDS, Tokens
 from tests.frontend.fake_batch_server import DROP, FakeBatchServer
 from tests.frontend.fake_batches import Refusal, sample_rows
+from tests.frontend.fake_server import FakeServer, Reply, busy
 
 
 class Clock:
@@ -125,3 +127,17 @@ def test_only_models_that_are_there_may_be_asked(here: Desk, cloud: FakeBatchSer
     assert here.models is None
     here.look_at_models()
     assert here.models and [model.name for model in here.models] == ["small"]
+
+
+def test_a_token_for_uploads_that_is_good_still_is_not_given_up_for_none(here: Desk, server: FakeServer) -> None:
+    clock = here.clock
+    here.batches.tokens = Tokens(Api(server.url, "nf_1_x"), clock)
+    first, last = (
+        Reply(201, {"token": word, "expires_at": "2030-01-01T00:00:00Z", "batch": "b"}) for word in ("t0", "t1")
+    )
+    server.prepared["/v1/tokens"] = [first, busy(503), last]
+    assert here.upload_token() == "t0" and changed(here)
+    clock.now += FRESH_SECONDS  # type: ignore[attr-defined]
+    assert not changed(here) and here.upload_token() == "t0"
+    clock.now += 3  # type: ignore[attr-defined]
+    assert changed(here) and here.upload_token() == "t1"

@@ -117,3 +117,19 @@ def test_the_token_is_one_for_live_and_another_one_once_it_is_over(
     here.look(ORIGIN)
     assert here.changes > drawn, "so the page is drawn anew, and with another"
     assert here.token() == "t1"
+
+
+def test_a_token_that_is_good_still_is_not_given_up_for_none(here: Live, server: FakeServer, clock: Clock) -> None:
+    first, last = (
+        Reply(201, {"token": word, "expires_at": "2030-01-01T00:00:00Z", "batch": None}) for word in ("t0", "t1")
+    )
+    server.prepared["/v1/tokens"] = [first, busy(503), last]
+    assert here.token() == "t0"
+    here.look(ORIGIN)
+    drawn = here.changes
+    clock.now += FRESH_SECONDS
+    here.look(ORIGIN)
+    assert (here.changes, here.token()) == (drawn, "t0"), "the page stays as it is drawn"
+    clock.now += 3
+    here.look(ORIGIN)
+    assert (here.changes, here.token()) == (drawn + 1, "t1")

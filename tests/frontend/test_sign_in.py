@@ -166,17 +166,34 @@ def test_tokens_are_had_by_the_key_and_kept_while_they_are_fresh(server: FakeSer
     assert (tokens.upload(first).words, tokens.results("b").words) == ("t3", "t4") and not tokens.is_over("b")
 
 
+AWAY, OFF = (
+    Reply(status, {"error": {"code": code, "message": ""}}) for status, code in ((500, "internal"), (409, "keys_off"))
+)
+
+
+def test_tokens_that_are_good_still_are_kept_while_no_others_are_to_be_had(server: FakeServer) -> None:
+    server.prepared["/v1/tokens"] = [issued(0, "b"), issued(1, "c"), AWAY, AWAY, issued(2, "b"), AWAY]
+    clock = Clock()
+    tokens = Tokens(Api(server.url, "nf_1_x"), clock)
+    first = tokens.upload(None)
+    assert tokens.results("c").words == "t1"
+    clock.now = FRESH_SECONDS
+    kept = tokens.upload(first)
+    assert (kept.words, kept.batch, kept.until) == ("t0", "b", clock.now + 3) and tokens.results("c").words == "t1"
+    clock.now = kept.until
+    fresh = tokens.upload(kept)
+    assert fresh.words == "t2"
+    clock.now += 3600
+    assert tokens.upload(fresh).words == "", "it is over, so it helps nobody"
+
+
 def test_without_a_key_or_without_an_answer_there_are_no_tokens(server: FakeServer) -> None:
-    away, off = (
-        Reply(status, {"error": {"code": code, "message": ""}})
-        for status, code in ((500, "internal"), (409, "keys_off"))
-    )
-    server.prepared["/v1/tokens"] = [away, off, issued(1, "b")]
+    server.prepared["/v1/tokens"] = [AWAY, OFF, issued(1, "b")]
     assert Tokens(Api(server.url)).upload(None) == Token() and len(server.prepared["/v1/tokens"]) == 3
     clock = Clock()
     tokens = Tokens(Api(server.url, "nf_1_x"), clock)
     lost = tokens.upload(None)
-    assert lost.words == "" and tokens.upload(lost) is lost
+    assert (lost.words, lost.until) == ("", 3) and tokens.upload(lost) is lost
     clock.now = lost.until
     assert tokens.upload(lost) == Token()  # keys are off, for good
 

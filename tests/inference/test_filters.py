@@ -18,7 +18,7 @@ import torch
 
 from contract.transform import Pixels
 from inference import engines
-from inference.filters import MOST_RADIUS, Border, FilterSpec, GuidedFilter, Values, reference
+from inference.filters import MOST_RADIUS, Border, FilterSpec, GuidedFilter, NoFilter, Values, reference
 from inference.torch_runners import NoDevice
 
 ROOT = Path(__file__).parents[2]
@@ -226,6 +226,15 @@ def test_what_is_no_frame_is_refused(wrong: Pixels) -> None:
 def test_parameters_out_of_range_are_refused(radius: int, deviation: float) -> None:
     with pytest.raises(ValueError, match=r"the filter's (radius|deviation) must be between"):
         FilterSpec(radius, deviation)
+
+
+def test_an_opencv_without_its_contributions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2.ximgproc, "guidedFilter")
+    with pytest.raises(NoFilter, match=r"requirements/live\.txt"):
+        GuidedFilter()
+    monkeypatch.delattr(cv2, "ximgproc")
+    with pytest.raises(NoFilter, match="lacks its contributions"):
+        GuidedFilter()
 
 
 def test_threads_share_a_filter_and_opencv_starts_none_of_its_own() -> None:

@@ -61,6 +61,12 @@ def test_a_track_is_called_what_the_mean_of_its_crops_says() -> None:
     assert {int(p.argmax()) for p in seen} == {0, 1}, "frame by frame the label would flicker"
 
 
+def test_the_first_crop_is_called_what_it_is_called_alone() -> None:
+    given = np.array([0.45, 0.50, 0.05])
+    _, steady = Tracks().update(at(0.3), given[None])
+    assert steady[0] == pytest.approx(given) and steady[0].argmax() == 1
+
+
 def test_a_thing_that_is_exchanged_in_its_place_gets_its_new_label_soon_and_once() -> None:
     for life in (3, 60):
         tracks, before, after = Tracks(), np.array([0.9, 0.05, 0.05]), np.array([0.05, 0.05, 0.9])

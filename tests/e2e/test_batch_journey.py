@@ -148,12 +148,12 @@ import start_preprocessing as real
 real.CLAIM_SECONDS = 3
 start = real.Starter._start
 
-def dying_start(self, arrival, claim, entries):
+def dying_start(self, arrival, *more):
     marker = f"{arrival.keys.prefix}died"
     if "Contents" not in self._s3.list_objects_v2(Bucket=arrival.bucket, Prefix=marker):
         self._s3.put_object(Bucket=arrival.bucket, Key=marker, Body=b"")
         os.kill(os.getpid(), signal.SIGKILL)
-    return start(self, arrival, claim, entries)
+    return start(self, arrival, *more)
 
 real.Starter._start = dying_start
 handler = real.handler
@@ -172,6 +172,7 @@ handler = real.handler
         rows = finish(service, "survivor")
         check(rows, entries=1, errors=0, skipped=0)
         assert len(s3.runs()) == 1
+        assert '"taken_over"' in s3.said and "dead-letters" not in s3.said, s3.said
 
 
 def _finished(s3: Cloud, prefix: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class SharedDetector:
             log.exception("the detector is off", variant=str(artefact.variant))
             self._bad, self._why_bad, self._bad_until = artefact.card, str(error), monotonic() + BAD_SECONDS
             if not isinstance(error, DamagedArtefact):  # which says what to do
-                self._why_bad += f". Make it anew: ninefold models build {artefact.variant.model} --force"
+                self._why_bad += f". Make it anew: {artefact.remake}"
             raise _no_detector(self._why_bad) from error
         except Exception as error:  # says nothing against its files: too many are open, for one
             log.exception("the detector cannot be loaded now", variant=str(artefact.variant))
